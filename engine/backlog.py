@@ -1,0 +1,72 @@
+"""What is still to be sent: first what the ledger has, and in between what comes back, each when its time has come."""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+
+import anyio
+
+from .control import Control
+from .ledger import Chunk, Ledger
+
+_FETCH = 64  # chunks read from the ledger at once
+_MOST_RETURNED = 256  # chunks that wait for another try before new ones have to wait as well
+
+
+class Backlog:
+    """Hands out chunks to workers. A chunk that was taken is either put back with `again` or closed with `over`."""
+
+    def __init__(self, ledger: Ledger, control: Control, first: int, last: int) -> None:
+        """The chunks from item `first` to item `last` of the plan."""
+        self._ledger, self._control = ledger, control
+        self._after, self._last = first - 1, last
+        self._fresh: deque[Chunk] = deque()
+        self._returned: list[tuple[float, int, Chunk]] = []
+        self._open = 0  # taken and not over
+        self._fetching = anyio.Lock()
+        self._changed = anyio.Event()
+
+    def reopen(self, count: int = 1) -> None:
+        """Expect so many chunks to come `again` or be `over` that were not taken here: those found unsettled."""
+        self._open += count
+
+    async def take(self) -> Chunk | None:
+        """The next chunk whose time has come; None when nothing is left or draining has begun."""
+        while not self._control.draining:
+            if self._returned and self._returned[0][0] <= anyio.current_time():
+                return heappop(self._returned)[2]
+            if len(self._returned) < _MOST_RETURNED and (chunk := await self._next()):
+                self._open += 1
+                return chunk
+            if not self._open:
+                return None
+            await self._wait()
+        return None
+
+    def again(self, chunk: Chunk, after_s: float = 0.0) -> None:
+        """Put a chunk back, to be taken in `after_s` seconds."""
+        heappush(self._returned, (anyio.current_time() + after_s, chunk.first, chunk))
+        self._wake()
+
+    def over(self) -> None:
+        """A chunk that was taken will not come back."""
+        self._open -= 1
+        self._wake()
+
+    async def _next(self) -> Chunk | None:
+        async with self._fetching:
+            if not self._fresh and self._after < self._last:
+                self._fresh.extend(await self._ledger.pending(self._after, self._last, _FETCH))
+                self._after = self._fresh[-1].first if self._fresh else self._last
+        return self._fresh.popleft() if self._fresh else None
+
+    async def _wait(self) -> None:
+        changed = self._changed
+        delay = self._returned[0][0] - anyio.current_time() if self._returned else None
+        with anyio.move_on_after(delay):
+            await self._control.wait(changed.wait)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

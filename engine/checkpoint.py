@@ -1,0 +1,294 @@
+"""The checkpoint: one SQLite file a job. This file opens it, guards it with a lock and commits to it in groups.
+
+What is in it is the business of `engine.ledger`. Facts it rests on:
+
+- SQLite 3.7.0–3.51.2 can lose commits when two connections write at the same time; apsw brings a SQLite of its own.
+- WAL needs shared memory, which network file systems do not have; there the rollback journal is used.
+- Closing any descriptor of a file drops the process's POSIX locks on it, so the database is never `open()`ed here once
+  SQLite has it, and the lock lives in a file beside it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import anyio
+import apsw
+from anyio.to_thread import run_sync
+
+from .errors import CheckpointError, LockedError, UsageError
+
+T = TypeVar("T")
+Operation = Callable[[apsw.Connection], T]
+
+APPLICATION_ID = 0x72656261  # "reba"
+SCHEMA_VERSION = 1
+SUFFIX = ".rebatch"
+BUSY_MS = 5000
+_NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "fuse.sshfs",
+    "afs",
+    "ceph",
+    "glusterfs",
+    "fuse.glusterfs",
+    "lustre",
+}
+
+_SCHEMA = """
+CREATE TABLE job (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- While walking: every row in scope, once. Gone when the plan is made.
+CREATE TABLE seen (id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT);
+
+-- The plan. `fate` and `error` are set only where an item differs from its chunk; `unchanged` is the look, while
+-- verifying, that met it unchanged.
+CREATE TABLE item (
+    seq INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, grp INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+    fate TEXT, error TEXT, unchanged INTEGER);
+CREATE INDEX item_fate ON item (fate) WHERE fate IS NOT NULL;
+
+-- A chunk is the items from seq `first` to seq `last` that have no fate of their own.
+CREATE TABLE chunk (
+    first INTEGER PRIMARY KEY, last INTEGER NOT NULL, grp INTEGER NOT NULL, fate TEXT NOT NULL DEFAULT 'not_attempted',
+    attempts INTEGER NOT NULL DEFAULT 0, attempt INTEGER, http_status INTEGER, error TEXT);
+CREATE INDEX chunk_fate ON chunk (fate, first);
+
+-- An attempt without `ended_at` is an intent whose outcome was never learned.
+CREATE TABLE attempt (
+    id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, begun_at REAL NOT NULL, ended_at REAL,
+    fate TEXT, http_status INTEGER, error TEXT);
+"""
+
+
+class Checkpoint:
+    """An open checkpoint. Writes that are asked for at the same time are made durable together."""
+
+    def __init__(self, path: Path, connection: apsw.Connection, lock: int | None) -> None:
+        """Use `create`, `resume` or `look` instead. `lock` is the descriptor of the lock file, where it is held."""
+        self.path = path
+        self._connection = connection
+        self._lock = lock
+        self._turn = anyio.Lock()
+        self._waiting: list[_Write[Any]] = []
+
+    @classmethod
+    def create(cls, path: Path) -> Checkpoint:
+        """Make a new file, readable by its owner alone from birth, and lock it. Raises CheckpointError."""
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except OSError as error:
+            remedy = "Choose another place: --state-dir DIR."
+            raise CheckpointError(f"{path}: cannot be made: {error.strerror}.", remedy) from None
+        lock = _lock(path)
+        with _disk(path):
+            connection = _connect(path)
+            connection.execute(f"""
+                BEGIN IMMEDIATE; {_SCHEMA}
+                PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};
+                COMMIT""")
+        return cls(path, connection, lock)
+
+    @classmethod
+    def resume(cls, path: Path) -> Checkpoint:
+        """Open a file to work on its job, and lock it. Raises LockedError when another process does."""
+        _must_exist(path)
+        lock = _lock(path)
+        with _disk(path):
+            connection = _connect(path)
+        return cls(path, _checked(path, connection), lock)
+
+    @classmethod
+    def look(cls, path: Path) -> Checkpoint:
+        """Open a file to read it, whether or not somebody works on it."""
+        _must_exist(path)
+        with _disk(path):
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            connection.set_busy_timeout(BUSY_MS)
+        return cls(path, _checked(path, connection), None)
+
+    def close(self) -> None:
+        """Close the file and let go of the lock."""
+        with _disk(self.path):
+            self._connection.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def discard(self) -> None:
+        """Close, and remove the file: for a job that never came to be."""
+        self.close()
+        for leftover in (self.path, lock_path(self.path)):
+            leftover.unlink(missing_ok=True)
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run `operation` in a transaction and return when it is durable. Raises CheckpointError.
+
+        Whoever gets the turn commits for all who wait: one sync serves many.
+        """
+        mine = _Write(operation)
+        self._waiting.append(mine)
+        async with self._turn:
+            if not mine.over:
+                batch, self._waiting = self._waiting, []
+                await run_sync(self._commit, batch)
+        return cast("T", mine.get())
+
+    async def read(self, operation: Operation[T]) -> T:
+        """Run `operation`, which only reads, on the one connection."""
+        async with self._turn:
+            return await run_sync(self.read_now, operation)
+
+    def read_now(self, operation: Operation[T]) -> T:
+        """The same from code that is not asynchronous, while nothing else uses the checkpoint."""
+        with _disk(self.path):
+            return operation(self._connection)
+
+    def _commit(self, batch: list[_Write[Any]]) -> None:
+        try:
+            with _disk(self.path), self._connection:
+                for write in batch:
+                    write.run(self._connection)
+        except BaseException as error:  # noqa: BLE001 - handed to each waiter, none is lost
+            for write in batch:
+                write.error = error
+        for write in batch:
+            write.over = True
+
+
+class _Write(Generic[T]):
+    """One operation that waits for its group, and what came of it."""
+
+    def __init__(self, operation: Operation[T]) -> None:
+        self._operation = operation
+        self._result: T | None = None
+        self.error: BaseException | None = None
+        self.over = False
+
+    def run(self, connection: apsw.Connection) -> None:
+        self._result = self._operation(connection)
+
+    def get(self) -> T | None:
+        if self.error is not None:
+            raise self.error
+        return self._result
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Turn what the disk does to us into one clear error."""
+    try:
+        yield
+    except apsw.FullError:
+        raise CheckpointError(f"{path}: the disk is full.", "Make room, then resume; nothing is lost.") from None
+    except apsw.IOError as error:
+        remedy = "Mend the disk or make room, then resume; nothing is lost."
+        raise CheckpointError(f"{path}: writing failed ({error}).", remedy) from None
+    except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError) as error:
+        raise CheckpointError(f"{path}: cannot be opened for writing ({error}).", "Check its permissions.") from None
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise UsageError(f"{path}: this is not a checkpoint, or it is damaged ({error}).") from None
+    except apsw.BusyError:
+        raise CheckpointError(f"{path}: another program keeps it locked.", "Close it, then resume.") from None
+
+
+def _connect(path: Path) -> apsw.Connection:
+    """Open for writing: the one connection that does."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(BUSY_MS)
+    mode = "DELETE" if on_network(path) else "WAL"
+    connection.execute(f"PRAGMA journal_mode={mode}; PRAGMA synchronous=FULL")
+    return connection
+
+
+def _must_exist(path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such checkpoint.", "See: rebatch list")
+
+
+def _checked(path: Path, connection: apsw.Connection) -> apsw.Connection:
+    """The connection, if the file is a checkpoint that we can read."""
+    with _disk(path):
+        application, version = connection.pragma("application_id"), connection.pragma("user_version")
+    if application != APPLICATION_ID:
+        raise UsageError(f"{path}: this is not a checkpoint of rebatch.", "See: rebatch list")
+    if version != SCHEMA_VERSION:
+        raise UsageError(f"{path}: made by another version of rebatch (format {version}, not {SCHEMA_VERSION}).")
+    return connection
+
+
+def lock_path(path: Path) -> Path:
+    """The file whose `flock` says who works on the job."""
+    return path.with_name(path.name + ".lock")
+
+
+def owner(path: Path) -> int | None:
+    """The process that works on the job of this checkpoint, or None. Zero when it does not say."""
+    try:
+        descriptor = os.open(lock_path(path), os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.read(descriptor, 20).decode(errors="replace").strip() or 0)
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def on_network(path: Path, mounts: str | None = None) -> bool:
+    """Whether a path lies on a network file system, by the longest mount point above it (proc(5), mounts)."""
+    try:
+        table = (
+            mounts if mounts is not None else Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+        )
+    except OSError:
+        return False  # not Linux; WAL it is
+    entries = [line.split()[1:3] for line in table.splitlines() if len(line.split()) > 2]  # noqa: PLR2004 - point and type
+    real = path.resolve()
+    above = [(point, kind) for point, kind in entries if real.is_relative_to(point)]
+    return max(above, key=lambda entry: len(entry[0]), default=("", ""))[1] in _NETWORK
+
+
+def _lock(path: Path) -> int:
+    try:
+        descriptor = os.open(lock_path(path), os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise CheckpointError(
+            f"{lock_path(path)}: cannot be made: {error.strerror}.", "Check its permissions."
+        ) from None
+    if not _claim(descriptor):
+        os.close(descriptor)
+        pid = owner(path)
+        raise LockedError(f"{path.stem}: process {pid or '?'} works on this job.", "Wait for it, or stop it.", pid=pid)
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor
+
+
+def _claim(descriptor: int) -> bool:
+    """Take the lock; a `status` that looks at it holds it for a few microseconds, so one refusal proves nothing."""
+    for pause_s in (0.02, 0.05, 0.1, None):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause_s is None:
+                return False
+            time.sleep(pause_s)
+        else:
+            break
+    return True

@@ -1,0 +1,132 @@
+"""What became of an attempt, decided by one pure function, and what becomes of an item.
+
+The table is the heart of rebatch: an attempt whose fate is *unknown* may have been carried out, and a kind that costs
+money is never sent again on a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from .text import harmless
+
+MAX_ERROR_TEXT = 500  # characters kept of what the service said
+
+
+class Fate(StrEnum):
+    """What became of one attempt."""
+
+    NEVER_SENT = "never_sent"
+    REJECTED = "rejected"
+    APPLIED = "applied"
+    UNKNOWN = "unknown"
+
+
+class ItemFate(StrEnum):
+    """What became of an item; every planned item has exactly one."""
+
+    NOT_ATTEMPTED = "not_attempted"
+    UNSETTLED = "unsettled"  # an attempt is under way, or its fate is unknown and not yet read back
+    ACCEPTED = "accepted"  # the service took it
+    CONFIRMED = "confirmed"  # and reading back shows that it was done
+    FAILED = "failed"
+    HELD = "held"  # may have been done; a person decides
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the transport knows of one exchange, whether or not an answer came.
+
+    `status` is None when no status line was seen; `sent` tells whether the request's headers may have left this machine;
+    `failure` is the transport's error, also when only the body broke. Header names are lower case.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    sent: bool = True
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A deciphered reply. `retry_after_s` is what the service asked for, in seconds from now."""
+
+    fate: Fate
+    status: int | None = None
+    error: str | None = None
+    retry_after_s: float | None = None
+
+
+# Answered before anything was done. 408 and 5xx are not among them: a gateway gives up while the service works on.
+_REJECTED = frozenset({400, 401, 403, 404, 405, 413, 422, 429})
+
+
+def decipher(reply: Reply, now: datetime | None = None) -> Outcome:
+    """Decide what became of the attempt that `reply` ended. `now` anchors a Retry-After given as a date."""
+    if reply.status is None:
+        fate = Fate.UNKNOWN if reply.sent else Fate.NEVER_SENT
+        return Outcome(fate, error=reply.failure or "no answer")
+    if 200 <= reply.status < 300:  # noqa: PLR2004 - the class of success codes
+        return Outcome(Fate.APPLIED, reply.status)  # even if the body broke: the status line was seen
+    fate = Fate.REJECTED if reply.status in _REJECTED else Fate.UNKNOWN
+    after = _retry_after(reply.headers.get("retry-after"), now or datetime.now(UTC))
+    return Outcome(fate, reply.status, explain(reply), after)
+
+
+def explain(reply: Reply) -> str:
+    """The service's own words in one line: DRF's `detail` or `field: message`, else the status."""
+    title = f"{reply.status} {_title(reply.status)}".strip()
+    if reply.status is not None and 300 <= reply.status < 400:  # noqa: PLR2004 - the class of redirects
+        return f"{title} (redirects are never followed)"
+    try:
+        words = "; ".join(_messages(orjson.loads(reply.body)))
+    except orjson.JSONDecodeError:
+        words = ""
+    return harmless(f"{title}: {words}"[:MAX_ERROR_TEXT]) if words else title
+
+
+def _title(status: int | None) -> str:
+    try:
+        return HTTPStatus(status or 0).phrase
+    except ValueError:
+        return ""
+
+
+def _messages(problem: Any, path: str = "") -> list[str]:
+    """DRF's shapes: {detail}, {field: [messages]}, {field: {index: [messages]}}."""
+    if isinstance(problem, dict):
+        return [line for key, value in problem.items() for line in _messages(value, _join(path, str(key)))]
+    if isinstance(problem, list):
+        return [line for value in problem for line in _messages(value, path)]
+    return [f"{path}: {problem}" if path else str(problem)]
+
+
+def _join(path: str, key: str) -> str:
+    if key in {"detail", "non_field_errors"}:
+        return path
+    return f"{path}.{key}" if path else key
+
+
+def _retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds or an HTTP date (RFC 9110, 10.2.3); nonsense counts as not given, the past as now."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,0 +1,56 @@
+"""The log: to stderr, as JSON or for people, never with a secret in it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import structlog
+
+from .text import harmless
+
+REDACTED = "•••"
+
+
+def configure(verbosity: int, style: str, secrets: Iterable[str], *, color: bool) -> None:
+    """Log warnings, with `verbosity` 1 what the job does, with 2 every exchange. `style` is `json` or `console`."""
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
+    face: Any = (
+        structlog.processors.JSONRenderer(_json) if style == "json" else structlog.dev.ConsoleRenderer(colors=color)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            redactor(secrets),
+            face,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def redactor(secrets: Iterable[str]) -> structlog.types.Processor:
+    """Replaces every secret by value, wherever in a text it stands, and makes foreign text harmless."""
+    known = [secret for secret in secrets if secret]
+
+    def redact(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        return {key: _clean(value, known) for key, value in event.items()}
+
+    return redact
+
+
+def _clean(value: Any, secrets: list[str]) -> Any:
+    if not isinstance(value, str):
+        return value
+    for secret in secrets:
+        value = value.replace(secret, REDACTED)
+    return harmless(value)
+
+
+def _json(event: Any, **_options: Any) -> str:
+    return orjson.dumps(event, default=str).decode()

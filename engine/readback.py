@@ -1,0 +1,62 @@
+"""Reading items back, by whichever way asks the service for less."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .client import Client
+from .errors import ServiceError
+from .kind import Page, Resource
+from .tasks import crew
+from .walk import NOT_FOUND, walk
+from .where import Row
+from .work import Work
+
+
+async def read_back(work: Work, ids: Collection[int]) -> dict[int, Row | None]:
+    """The rows of `ids` as they are now; None for one that is gone. One that could not be made out is left out."""
+    if by_id_is_cheaper(work, len(ids)):
+        return await _each(work, ids)
+    return await _by_walking(work, frozenset(ids))
+
+
+def by_id_is_cheaper(work: Work, items: int) -> bool:
+    """Whether a request for each of so many items is less than a walk over all that is in scope."""
+    job = work.ledger.job
+    pages: int = 1 + job["in_scope"] // job["page_size"]
+    return items <= pages
+
+
+async def read_one(client: Client, resource: Resource, item_id: int) -> Row | None:
+    """The row of one item as it is now; None when it is gone."""
+    reply = await client.read(resource.one(item_id))
+    if reply.status == NOT_FOUND:
+        return None
+    try:
+        return resource.read_one(reply.body)
+    except ValueError as error:
+        raise ServiceError(f"The service's answer is not one of {resource.name}: {error}.") from None
+
+
+async def _each(work: Work, ids: Collection[int]) -> dict[int, Row | None]:
+    found: dict[int, Row | None] = {}
+    queue = iter(ids)
+
+    async def worker() -> None:
+        for item_id in queue:
+            found[item_id] = await read_one(work.client, work.spec.kind.resource, item_id)
+
+    await crew(work.spec.limits.concurrency, worker)
+    return found
+
+
+async def _by_walking(work: Work, ids: frozenset[int]) -> dict[int, Row | None]:
+    found: dict[int, Row | None] = {}
+
+    async def keep(page: Page) -> None:
+        found.update((row["id"], row) for row in page.rows if row["id"] in ids)
+
+    walked = await walk(work.client, work.spec.kind.resource, work.spec.scope, keep, work.spec.limits.concurrency)
+    if not walked.unproven:
+        found.update(dict.fromkeys(ids - found.keys()))
+    return found

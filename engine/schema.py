@@ -1,0 +1,111 @@
+"""The JSON Schema of specs, made from the same models and fields that check them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from .kind import Kind, Resource
+from .spec import VERSION, Guards, Limits
+from .where import OPERATORS, Field, Type
+
+Schema = dict[str, Any]
+
+_SCALARS: dict[Type, Schema] = {
+    Type.WHOLE: {"type": "integer"},
+    Type.NUMBER: {"type": "number"},
+    Type.TEXT: {"type": "string"},
+    Type.TRUTH: {"type": "boolean"},
+    Type.TIME: {"type": "string"},
+    Type.LIST: {"type": "string"},
+}
+_AGE: Schema = {"type": "string", "pattern": r"^(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"}
+
+
+def spec_schema(kinds: Mapping[str, Kind]) -> Schema:
+    """The schema of a spec that may use these kinds (JSON Schema 2020-12)."""
+    resources = {kind.resource.name: kind.resource for kind in kinds.values()}
+    definitions: Schema = {}
+    for name, resource in resources.items():
+        definitions[f"where_{name}"] = _where(name, resource)
+        definitions[f"scope_{name}"] = _model(resource.Scope)
+    jobs = [_job(kind) for kind in kinds.values()]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "rebatch spec",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["version", "jobs"],
+        "properties": {
+            "version": {"const": VERSION},
+            "jobs": {"type": "array", "minItems": 1, "items": {"oneOf": jobs}},
+        },
+        "$defs": definitions,
+    }
+
+
+def _job(kind: Kind) -> Schema:
+    action = _model(kind.Action)
+    properties = action.get("properties", {})
+    return {
+        "title": kind.name,
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "resource", "action"],
+        "properties": {
+            "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"},
+            "resource": {"const": kind.resource.name},
+            "scope": {"$ref": f"#/$defs/scope_{kind.resource.name}"},
+            "where": {"$ref": f"#/$defs/where_{kind.resource.name}"},
+            "action": {
+                **action,
+                "properties": {"type": {"const": kind.name}, **properties},
+                "required": ["type", *action.get("required", [])],
+            },
+            "guards": _model(Guards),
+            "limits": _model(Limits),
+        },
+    }
+
+
+def _model(model: Any) -> Schema:
+    """A model's own schema; our models hold plain values, so there is nothing to refer to."""
+    _, schema = models_json_schema([(model, "validation")])
+    definition: Schema = schema["$defs"][model.__name__]
+    return {key: value for key, value in definition.items() if key != "title"}
+
+
+def _where(name: str, resource: Resource) -> Schema:
+    again = {"$ref": f"#/$defs/where_{name}"}
+    several = {"type": "array", "minItems": 1, "items": again}
+    fields = {key: _tests(field) for key, field in resource.fields.items()}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {**fields, "any": several, "all": several, "not": again},
+    }
+
+
+def _tests(field: Field) -> Schema:
+    scalar = {"enum": list(field.values)} if field.values else _SCALARS[field.type]
+    nullable = {"anyOf": [scalar, {"type": "null"}]}
+    tests = {operator: _operand(operator, scalar, nullable) for operator in OPERATORS[field.type]}
+    shapes = [
+        nullable,
+        {"type": "object", "additionalProperties": False, "minProperties": 1, "properties": tests},
+    ]
+    if "in" in OPERATORS[field.type]:
+        shapes.append({"type": "array", "items": nullable})
+    return {"anyOf": shapes}
+
+
+def _operand(operator: str, scalar: Schema, nullable: Schema) -> Schema:
+    if operator in {"older_than", "newer_than"}:
+        return _AGE
+    if operator in {"in", "not_in"}:
+        return {"type": "array", "items": nullable}
+    if operator == "matches":
+        return {"type": "string", "format": "regex"}
+    return nullable if operator in {"eq", "ne"} else scalar

@@ -1,0 +1,236 @@
+"""A spec: what to select, what to do, within which limits and guards. Read completely or refused with every mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
+
+from .errors import UsageError
+from .kind import Kind, Strict
+from .units import parse_duration, parse_rate
+from .where import Path, Predicate, Problem, parse_where, suggest
+from .yamlfile import Document, YamlError, parse_yaml
+
+VERSION = 1
+
+
+def _duration_s(value: Any) -> float:
+    if not isinstance(value, str):
+        raise ValueError(f"“{value}” is not a duration; write a number and a unit, such as 150s")  # noqa: TRY004 - pydantic collects ValueError
+    return parse_duration(value).total_seconds()
+
+
+def _per_second(value: Any) -> float:
+    return parse_rate(str(value))
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration_s),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$", "examples": ["150s", "10m"]}),
+]
+Rate = Annotated[
+    float,
+    BeforeValidator(_per_second),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*/\s*(s|m|h)$", "examples": ["20/s", "60/m"]}),
+]
+
+
+class Limits(Strict):
+    """How hard and how long to try. All durations are in seconds once read."""
+
+    rate: Rate = Field(parse_rate("5/s"), description="Requests sent at most, over all workers: 20/s, 60/m.")
+    concurrency: int = Field(8, ge=1, le=64, description="Requests under way at once.")
+    timeout: Duration = Field(30.0, gt=0, description="Longest wait for one answer.")
+    attempts: int = Field(
+        8, ge=1, le=100, description="How often one request is sent at most; throttling does not count."
+    )
+    settle: Duration = Field(
+        150.0,
+        ge=0,
+        description="When an answer was lost: how long the service may still be working on the request.",
+    )
+    verify: Duration = Field(
+        600.0, ge=0, description="How long to wait, at the end, for the service to finish its work."
+    )
+
+
+class Guards(Strict):
+    """What a plan must not exceed. Checked before anything is changed."""
+
+    max_items: int | None = Field(None, ge=0, description="Most items a plan may hold.")
+    max_percent: float | None = Field(None, ge=0, le=100, description="Most items, as a percentage of all in scope.")
+
+
+class _Head(Strict):
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Names the job; unique within the file."
+    )
+    resource: str = Field(description="What is listed.")
+    scope: dict[str, Any] = Field({}, description="The service's own filters.")
+    where: Any = Field(None, description="Conditions on each row; without them everything in scope is selected.")
+    action: dict[str, Any] = Field(description="What to do: `type` names the kind, the rest belongs to it.")
+    guards: Guards = Guards()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One job of a spec, checked. `raw` is what the file said, as JSON has it: the checkpoint keeps that."""
+
+    name: str
+    kind: Kind
+    scope: Any
+    action: Any
+    guards: Guards
+    limits: Limits
+    raw: dict[str, Any]
+
+    def where(self, now: datetime) -> Predicate:
+        """The condition on rows, with ages counted back from `now`."""
+        return parse_where(self.raw.get("where") or {}, self.kind.resource.fields, now)[0]
+
+
+class SpecError(UsageError):
+    """A spec has mistakes. `lines` has one `file:line:column: message` for each, in the order of the file."""
+
+    def __init__(self, lines: list[str]) -> None:
+        """`lines` are ready to be printed."""
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def load_spec(path: FilePath, kinds: Mapping[str, Kind]) -> list[JobSpec]:
+    """Read a spec file. Raises SpecError with every mistake, UsageError when it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{path}: cannot be read: {reason}.", "Examples: rebatch init") from None
+    return parse_spec(text, kinds, str(path))
+
+
+def parse_spec(text: str, kinds: Mapping[str, Kind], source: str = "spec") -> list[JobSpec]:
+    """Read the text of a spec. Raises SpecError with every mistake, placed in `source`."""
+    try:
+        document = parse_yaml(text)
+    except YamlError as error:
+        raise SpecError([f"{source}:{error.place[0]}:{error.place[1]}: {error}"]) from None
+    jobs, problems = _read_document(document.value, kinds)
+    if problems:
+        raise SpecError(_lines(source, document, problems))
+    return jobs
+
+
+def parse_job(raw: Any, kinds: Mapping[str, Kind]) -> tuple[JobSpec | None, list[Problem]]:
+    """Check one job given as plain values; the paths of the problems start at the job."""
+    head, problems = _validate(_Head, raw, ())
+    raw = raw if isinstance(raw, dict) else {}
+    kind, kind_problems = _kind(raw, kinds)
+    problems += kind_problems
+    if kind is None:
+        return None, problems
+    scope, scope_problems = _validate(kind.resource.Scope, raw.get("scope", {}), ("scope",))
+    action_raw = {key: value for key, value in raw["action"].items() if key != "type"}
+    action, action_problems = _validate(kind.Action, action_raw, ("action",))
+    _, where_problems = parse_where(raw.get("where") or {}, kind.resource.fields, datetime.now(UTC))
+    problems += scope_problems + action_problems + where_problems
+    if problems or head is None:
+        return None, problems
+    return JobSpec(head.name, kind, scope, action, head.guards, head.limits, _plain(raw)), []
+
+
+def _read_document(value: Any, kinds: Mapping[str, Kind]) -> tuple[list[JobSpec], list[Problem]]:
+    if not isinstance(value, dict):
+        return [], [Problem((), "a spec begins with “version: 1” and a list of jobs")]
+    problems = [
+        Problem((key,), f"unknown field “{key}”{suggest(key, ['version', 'jobs'])}", at_key=True)
+        for key in value
+        if key not in {"version", "jobs"}
+    ]
+    if value.get("version") != VERSION or isinstance(value.get("version"), bool):
+        problems.append(Problem(("version",), f"“version: {VERSION}” is needed"))
+    entries = value.get("jobs")
+    if not isinstance(entries, list) or not entries:
+        return [], [*problems, Problem(("jobs",), "“jobs” must be a list with at least one job")]
+    jobs = []
+    for index, entry in enumerate(entries):
+        job, found = parse_job(entry, kinds)
+        problems += [Problem(("jobs", index, *problem.path), problem.message, problem.at_key) for problem in found]
+        jobs += [job] if job else []
+    return jobs, problems + _repeated_names(entries)
+
+
+def _repeated_names(entries: list[Any]) -> list[Problem]:
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    return [
+        Problem(("jobs", index, "name"), f"the name “{name}” is taken by an earlier job")
+        for index, name in enumerate(names)
+        if isinstance(name, str) and name in names[:index]
+    ]
+
+
+def _kind(raw: dict[str, Any], kinds: Mapping[str, Kind]) -> tuple[Kind | None, list[Problem]]:
+    """The kind that the action names, if it acts on the resource that is named."""
+    action = raw.get("action")
+    if not isinstance(action, dict):
+        return None, []  # the head's own check has said so
+    name = action.get("type")
+    if not isinstance(name, str):
+        return None, [Problem(("action",), f"“type” is needed: one of {', '.join(sorted(kinds))}")]
+    if name not in kinds:
+        hint = suggest(name, kinds) or f"; one of {', '.join(sorted(kinds))}"
+        return None, [Problem(("action", "type"), f"unknown kind “{name}”{hint}")]
+    kind, resource = kinds[name], raw.get("resource")
+    if isinstance(resource, str) and resource != kind.resource.name:
+        return kind, [Problem(("resource",), f"{name} acts on “{kind.resource.name}”, not on “{resource}”")]
+    return kind, []
+
+
+def _validate(model: type[Any], raw: Any, prefix: Path) -> tuple[Any, list[Problem]]:
+    try:
+        return model.model_validate(raw), []
+    except ValidationError as error:
+        return None, [_problem(model, fault, prefix) for fault in error.errors(include_url=False)]
+
+
+def _problem(model: type[BaseModel], fault: Any, prefix: Path) -> Problem:
+    path: Path = (*prefix, *fault["loc"])
+    key = path[-1] if path else ""
+    if fault["type"] == "extra_forbidden":
+        return Problem(path, f"unknown field “{key}”{suggest(str(key), _known(model, fault['loc'][:-1]))}", at_key=True)
+    if fault["type"] == "missing":
+        return Problem(path[:-1], f"“{key}” is needed")
+    if fault["type"] in {"model_type", "dict_type", "model_attributes_type"}:
+        return Problem(path, "expected a mapping of fields")
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return Problem(path, message[:1].lower() + message[1:] if not message.startswith("“") else message)
+
+
+def _known(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """The fields of the model at a path below `model`."""
+    for key in path:
+        inner = model.model_fields[key].annotation if key in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _lines(source: str, document: Document, problems: list[Problem]) -> list[str]:
+    placed = sorted((document.place(problem), problem.message) for problem in problems)
+    return [f"{source}:{line}:{column}: {message}" for (line, column), message in placed]
+
+
+def _plain(value: Any) -> Any:
+    """Values of YAML as JSON has them: times become ISO text, which reads back as the same time."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value.isoformat() if isinstance(value, date | datetime) else value

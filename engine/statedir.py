@@ -1,0 +1,44 @@
+"""Where checkpoints live, and which one a person means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from .checkpoint import SUFFIX
+from .errors import RebatchError, UsageError
+from .ledger import JobLedger
+
+VARIABLE = "REBATCH_STATE_DIR"
+
+
+def default() -> Path:
+    """The place that the system has for such files: `~/.local/state/rebatch` on Linux."""
+    return user_state_path("rebatch")
+
+
+def find(state_dir: Path, name: str) -> Path:
+    """The checkpoint that an id, a unique prefix of one, or a path names. Raises UsageError."""
+    if name.endswith(SUFFIX) or "/" in name:
+        return Path(name)
+    matches = sorted(path for path in state_dir.glob(f"*{SUFFIX}") if path.stem.startswith(name))
+    exact = [path for path in matches if path.stem == name]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    if matches:
+        raise UsageError(
+            f"“{name}” begins several jobs: {', '.join(path.stem for path in matches)}.", "Write more of it."
+        )
+    raise UsageError(f"There is no job “{name}” in {state_dir}.", "See: rebatch list")
+
+
+def jobs(state_dir: Path) -> list[JobLedger]:
+    """Every job there is, newest first, opened to be read. Files that are no checkpoints are passed over."""
+    found = []
+    for path in state_dir.glob(f"*{SUFFIX}"):
+        try:
+            found.append(JobLedger.look(path))
+        except RebatchError:
+            continue
+    return sorted(found, key=lambda ledger: str(ledger.job["created_at"]), reverse=True)

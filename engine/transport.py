@@ -1,0 +1,123 @@
+"""The one file that imports aiohttp's client: it sends a request to one origin and tells what it knows of the exchange.
+
+Facts it rests on (aiohttp 3.11–3.14): `ClientTimeout(total)` raises plain `TimeoutError` before connecting and after
+execution alike, so the trace signal `on_request_headers_sent` tells what was never sent; `repr` of a
+`ClientResponseError` contains the request's headers, so no exception of aiohttp leaves this file; a redirect would turn
+POST into GET and carry our header to another origin, so none is followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from .fates import Reply
+
+MAX_BODY = 64 * 1024 * 1024  # bytes after inflating; a 0.3 MB gzip body can inflate to 300 MiB
+_PIECE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send, relative to the origin. `body` is JSON, already encoded."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] | None = None
+    body: bytes | None = None
+
+
+class Transport:
+    """Sends requests to one origin with one set of headers. Made by `connect`."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, origin: URL, secrets: Mapping[str, str], timeout_s: float
+    ) -> None:
+        """`secrets` are headers that go to `origin` and nowhere else; `timeout_s` covers one exchange from end to end."""
+        self._session = session
+        self._origin = origin
+        self._secrets = dict(secrets)
+        self._timeout_s = timeout_s
+
+    async def send(self, request: Request) -> Reply:
+        """Send once. Never raises for what the network or the service does: that is in the reply."""
+        sent = SimpleNamespace(headers=False, status=None, headers_seen={})
+        try:
+            with anyio.fail_after(self._timeout_s):
+                return await self._exchange(request, sent)
+        except TimeoutError:
+            failure = f"no answer within {self._timeout_s:g} s" if sent.headers else "connecting timed out"
+        except aiohttp.ClientConnectorError as error:
+            failure = f"{error.host}:{error.port}: {_os_reason(error)}"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failure = _reason(error)
+        return Reply(sent.status, sent.headers_seen, sent=sent.headers, failure=failure)
+
+    async def _exchange(self, request: Request, sent: SimpleNamespace) -> Reply:
+        headers = dict(self._secrets)
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        async with self._session.request(
+            request.method,
+            self._origin.join(URL(request.path)),
+            params=request.query,
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=sent,
+        ) as response:
+            sent.status = response.status
+            sent.headers_seen = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status, sent.headers_seen, await _read(response))
+
+
+@asynccontextmanager
+async def connect(
+    origin: str, secrets: Mapping[str, str], *, connections: int, timeout_s: float
+) -> AsyncIterator[Transport]:
+    """Open a pool of at most `connections` connections to `origin`; closed on leaving."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_note_sent)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        trace_configs=[trace],
+        headers={"Accept": "application/json", "User-Agent": "rebatch"},
+    ) as session:
+        yield Transport(session, URL(origin), secrets, timeout_s)
+
+
+async def _note_sent(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.headers = True
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for piece in response.content.iter_chunked(_PIECE):
+        body += piece
+        if len(body) > MAX_BODY:
+            raise ValueError(f"the answer is larger than {MAX_BODY >> 20} MiB")
+    return bytes(body)
+
+
+def _os_reason(error: aiohttp.ClientConnectorError) -> str:
+    reason = error.os_error.strerror or type(error.os_error).__name__
+    return "name not known" if isinstance(error, aiohttp.ClientConnectorDNSError) else reason.lower()
+
+
+def _reason(error: Exception) -> str:
+    """Words that cannot contain a header: only types and the messages of our own and of the operating system."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the service closed the connection"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer broke off"
+    if isinstance(error, OSError):
+        return (error.strerror or type(error).__name__).lower()
+    return str(error) if type(error) is ValueError else type(error).__name__

@@ -1,0 +1,53 @@
+"""Durations and rates as people write them: `30d`, `90m`, `60/m`, `20/s`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|m|h)")
+MAX_RATE = 10_000.0  # requests a second; no single service takes more from one key
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `150s`, `90m`, `1h30m`, `30d`. Raises ValueError with what was expected."""
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        raise ValueError(f"“{text}” is not a duration; write a number and a unit, such as 150s, 90m, 12h or 30d")
+    try:
+        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    except OverflowError:
+        raise ValueError(f"“{text}” is longer than any calendar") from None
+
+
+def parse_rate(text: str) -> float:
+    """Read `60/m` or `20/s`; the answer is in requests a second. Raises ValueError with what was expected."""
+    match = _RATE.fullmatch(text.strip())
+    rate = float(match[1]) / _SECONDS[match[2]] if match else 0.0
+    if not 0 < rate <= MAX_RATE:
+        raise ValueError(
+            f"“{text}” is not a rate; write requests per s, m or h, such as 20/s or 60/m (at most {MAX_RATE:,.0f}/s)"
+        )
+    return rate
+
+
+def show_duration(seconds: float) -> str:
+    """Two units are enough for a person: `1h 05m`, `2m 30s`, `4s`."""
+    whole = round(seconds)
+    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days}d {hours:02}h"
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {whole % 60:02}s" if minutes else f"{whole}s"
+
+
+def show_rate(per_second: float) -> str:
+    """The rate in the unit a person would choose: `20/s`, `30/m`."""
+    for unit in "smh":
+        amount = per_second * _SECONDS[unit]
+        if amount >= 1 and (unit != "s" or amount == int(amount)):
+            return f"{amount:g}/{unit}"
+    return f"{per_second * 3600:g}/h"

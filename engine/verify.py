@@ -1,0 +1,105 @@
+"""Verifying: read back what the service accepted, until it is done with it.
+
+A 204 proves nothing: the service skips in silence what it will not delete.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import anyio
+
+from .errors import StoppedError
+from .fates import ItemFate
+from .kind import Evidence, Page
+from .readback import by_id_is_cheaper, read_one
+from .tasks import crew
+from .walk import walk
+from .where import Row
+from .work import Work
+
+FIRST_PAUSE_S = 1.0
+GRACE_S = 5.0  # for an accepted item to show an effect: the service flips it within the request itself
+LONGEST_PAUSE_S = 30.0
+UNCHANGED = "accepted by the service, but unchanged when read back"
+_BATCH = 500
+
+
+async def verify(work: Work) -> None:
+    """Confirm what can be confirmed within `limits: verify`; the rest stays *accepted*, or has *failed* if its kind says so.
+
+    Work that the service has begun is waited for. What has not moved is given a few seconds and no more: there may have
+    been nothing to do in it.
+    """
+    longest_s, began, pause_s = work.spec.limits.verify, anyio.current_time(), FIRST_PAUSE_S
+    while (await work.ledger.counts())[ItemFate.ACCEPTED]:
+        look = _Look(work)
+        found = await look.run()
+        waited = anyio.current_time() - began
+        unmoved = found[Evidence.UNMOVED] and waited < GRACE_S
+        if waited >= longest_s or not (found[Evidence.WORKING] or unmoved):
+            await work.ledger.settle_unchanged(look.number, work.spec.kind.unmoved, UNCHANGED)
+            break
+        if not await work.control.sleep(min(pause_s, max(0.1, longest_s - waited))):
+            raise work.control.reason or StoppedError("Stopped while verifying.")
+        pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
+    await work.ledger.fold()
+
+
+class _Look:
+    """One look at everything that is accepted and not confirmed."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._kind = work.spec.kind
+        self.number = int(work.wall() * 1000)  # tells this look's marks from those of earlier ones, of any process
+        self._found: Counter[Evidence] = Counter()
+
+    async def run(self) -> Counter[Evidence]:
+        """Note what is confirmed and what is unchanged; the answer is how many items showed which evidence."""
+        counts = await self._work.ledger.counts()
+        accepted, confirmed = counts[ItemFate.ACCEPTED], counts[ItemFate.CONFIRMED]
+        self._work.progress.begin("verifying", accepted + confirmed, confirmed)
+        if by_id_is_cheaper(self._work, accepted) or not await self._by_walking():
+            await self._by_id()
+        return self._found
+
+    async def _by_walking(self) -> bool:
+        """Walk over all in scope; False when the walk proves nothing of what it did not meet."""
+        work = self._work
+
+        async def meet(page: Page) -> None:
+            rows: dict[int, Row | None] = {row["id"]: row for row in page.rows}
+            await self._note(rows, await work.ledger.accepted(rows))
+
+        walked = await walk(work.client, self._kind.resource, work.spec.scope, meet, work.spec.limits.concurrency)
+        if self._kind.evidence([], None) is Evidence.APPLIED:
+            if walked.unproven:
+                return False
+            await work.ledger.confirm_unmet(self.number)
+        return True
+
+    async def _by_id(self) -> None:
+        after = 0
+        while items := await self._work.ledger.next_accepted(after, _BATCH):
+            after = items[-1][0]
+            queue = iter(items)
+
+            async def worker() -> None:
+                for _seq, item_id, mark in queue:  # noqa: B023 - the crew is gone before the next batch
+                    row = await read_one(self._work.client, self._kind.resource, item_id)
+                    await self._note({item_id: row}, {item_id: mark})
+
+            await crew(self._work.spec.limits.concurrency, worker)
+
+    async def _note(self, rows: Mapping[int, Row | None], marks: Mapping[int, list[object]]) -> None:
+        evidence = {item: self._kind.evidence(mark, rows[item]) for item, mark in marks.items()}
+        confirmed = [item for item, what in evidence.items() if what is Evidence.APPLIED]
+        unmoved = [item for item, what in evidence.items() if what is Evidence.UNMOVED]
+        if confirmed:
+            await self._work.ledger.mark(dict.fromkeys(confirmed, (ItemFate.CONFIRMED, None)))
+        if unmoved:
+            await self._work.ledger.mark_unchanged(unmoved, self.number)
+        self._found.update(evidence.values())
+        self._work.progress.done += len(confirmed)
