@@ -1,0 +1,186 @@
+"""Commands that work: `plan`, `run`, `resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import rich_click as click
+
+from engine import statedir
+from engine.checkpoint import SUFFIX
+from engine.errors import Exit, RebatchError, UsageError
+from engine.ledger import JobLedger
+from engine.report import exit_code
+from engine.spec import JobSpec, load_spec
+
+from .. import credentials, kinds
+from .options import Settings, attended, global_options, settings_of
+from .print import print_plan, print_report
+from .runner import Runner, confirmation_needed, finish, spec_of
+
+FORMAT = click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="Of what is printed on stdout.",
+)
+NAMES = click.option(
+    "--job", "names", multiple=True, metavar="NAME", help="Only this job of the spec; may be repeated."
+)
+YES = click.option("-y", "--yes", is_flag=True, help="Agree to the plan: for automation.")
+ITEMS = click.option("--items", is_flag=True, help="With --format json: every item, too.")
+
+
+@click.command("plan")
+@click.argument("spec", type=click.Path(path_type=Path))
+@NAMES
+@FORMAT
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 8 when there is something to do.")
+@global_options
+@click.pass_context
+def plan_command(
+    ctx: click.Context, spec: Path, names: tuple[str, ...], style: str, *, detailed_exitcode: bool
+) -> None:
+    """Show what the jobs of SPEC would do, and keep each plan as a job to be run. Changes nothing."""
+    settings = settings_of(ctx)
+    jobs = _chosen(spec, names)
+    runner = _runner(settings, yes=False)
+
+    async def work() -> int:
+        todo = 0
+        for job in jobs:
+            ledger = await runner.plan(job, str(spec))
+            await print_plan(ledger, job, style)
+            todo += ledger.job["planned"]
+            if ledger.job["planned"]:
+                settings.say(f"Nothing has been changed. Carry it out: rebatch run {ledger.job['job']}")
+            ledger.checkpoint.close()
+        return Exit.SOMETHING_TO_DO if todo and detailed_exitcode else Exit.DONE
+
+    ctx.exit(anyio.run(work))
+
+
+@click.command("run")
+@click.argument("target", metavar="SPEC|JOB")
+@NAMES
+@YES
+@FORMAT
+@ITEMS
+@global_options
+@click.pass_context
+def run_command(ctx: click.Context, target: str, names: tuple[str, ...], style: str, *, yes: bool, items: bool) -> None:
+    """Plan the jobs of SPEC (or take the planned JOB), ask, carry out, report."""
+    settings = settings_of(ctx)
+    if not is_spec(settings, target):
+        _carry_on(ctx, statedir.find(settings.checkpoints, target), yes=yes, style=style, items=items)
+        return
+    jobs = _chosen(Path(target), names)
+    if not (yes or attended()):
+        raise confirmation_needed()
+    runner = _runner(settings, yes=yes)
+
+    async def work() -> int:
+        worst: int = Exit.DONE
+        for job in jobs:
+            ledger = await runner.plan(job, target)
+            code = await _reported(ledger, partial(runner.carry_on, ledger, job), style, items=items)
+            worst = worst or code
+        return worst
+
+    ctx.exit(anyio.run(work))
+
+
+@click.command("resume")
+@click.argument("job", required=False)
+@click.option("--last", is_flag=True, help="The newest job that is not finished.")
+@YES
+@FORMAT
+@ITEMS
+@global_options
+@click.pass_context
+def resume_command(ctx: click.Context, job: str | None, style: str, *, last: bool, yes: bool, items: bool) -> None:
+    """Go on with JOB where it was interrupted: an id, a unique prefix of one, or the path of its checkpoint."""
+    settings = settings_of(ctx)
+    path = statedir.find(settings.checkpoints, job) if job else _unfinished(settings, last=last)
+    _carry_on(ctx, path, yes=yes, style=style, items=items)
+
+
+def is_spec(settings: Settings, target: str) -> bool:
+    """Whether a word names a spec file rather than a job."""
+    if target.endswith((".yaml", ".yml")):
+        return True
+    return (
+        Path(target).is_file()
+        and not target.endswith(SUFFIX)
+        and not (settings.checkpoints / (target + SUFFIX)).exists()
+    )
+
+
+def _carry_on(ctx: click.Context, path: Path, *, yes: bool, style: str, items: bool) -> None:
+    settings = settings_of(ctx)
+
+    async def work() -> int:
+        ledger = JobLedger.resume(path)
+        spec = spec_of(ledger)
+        if ledger.job["state"] == "finished":
+            settings.say(f"Job {ledger.job['job']} is finished; there is nothing left to do.")
+            return await _reported(ledger, None, style, items=items)
+        runner = _runner(settings, yes=yes)
+        return await _reported(ledger, partial(runner.carry_on, ledger, spec), style, items=items)
+
+    ctx.exit(anyio.run(work))
+
+
+async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | None, style: str, *, items: bool) -> int:
+    """Do the work, and report whether or not it came to its end. What stopped it is raised after the report."""
+    stopped: RebatchError | None = None
+    try:
+        if work:
+            await work()
+    except RebatchError as error:
+        stopped = error
+    try:
+        summary: dict[str, Any] = await finish(ledger)
+        if stopped is None or style == "json":
+            await print_report(ledger, summary, style, items=items)
+    except RebatchError as error:  # the disk that stopped the job may not be readable either
+        stopped = stopped or error
+    finally:
+        ledger.checkpoint.close()
+    if stopped:
+        raise stopped
+    return exit_code(summary)
+
+
+def _chosen(path: Path, names: tuple[str, ...]) -> list[JobSpec]:
+    """The jobs of a spec that were asked for, all without a name."""
+    jobs = load_spec(path, kinds.find())
+    known = [job.name for job in jobs]
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"{path}: there is no job “{unknown[0]}”.", f"It has: {', '.join(known)}.")
+    return [job for job in jobs if not names or job.name in names]
+
+
+def _unfinished(settings: Settings, *, last: bool) -> Path:
+    """The job that a bare `resume` means: the only one, or with --last the newest, that is not finished."""
+    open_jobs = [
+        ledger for ledger in statedir.jobs(settings.checkpoints) if ledger.job["state"] not in {"finished", "refused"}
+    ]
+    if not open_jobs:
+        raise UsageError("There is no job to resume.", "See: rebatch list")
+    if len(open_jobs) > 1 and not last:
+        listed = ", ".join(str(ledger.job["job"]) for ledger in open_jobs)
+        raise UsageError(f"Several jobs are not finished: {listed}.", "Name one, or take the newest: --last")
+    return open_jobs[0].checkpoint.path
+
+
+def _runner(settings: Settings, *, yes: bool) -> Runner:
+    found = credentials.find(settings.api_url)
+    if settings.verbosity:
+        settings.say(f"Key of {found.source}, at {found.origin}")
+    return Runner(settings, found, yes=yes)

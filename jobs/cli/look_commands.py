@@ -1,0 +1,106 @@
+"""Commands that only look: `status`, `list`, `report`. They work while another process works on the job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import rich_click as click
+
+from engine import statedir
+from engine.checkpoint import owner
+from engine.ledger import JobLedger
+from engine.report import shown_state, summarize
+
+from .options import global_options, settings_of
+from .print import print_report
+from .show import jobs_table, report_text
+
+FORMAT = click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="Of what is printed on stdout.",
+)
+
+
+@click.command("status")
+@click.argument("job", required=False)
+@FORMAT
+@global_options
+@click.pass_context
+def status_command(ctx: click.Context, job: str | None, style: str) -> None:
+    """Show where JOB stands; without one, the newest job."""
+    import orjson  # noqa: PLC0415 - needed for one format only
+
+    settings = settings_of(ctx)
+    if job is None:
+        known = statedir.jobs(settings.checkpoints)
+        if not known:
+            click.echo("[]" if style == "json" else f"No jobs in {settings.checkpoints}.")
+            return
+        job = str(known[0].checkpoint.path)
+    path = statedir.find(settings.checkpoints, job)
+    summary = anyio.run(summarize, JobLedger.look(path))
+    pid = owner(path)
+    if style == "json":
+        click.echo(orjson.dumps({**summary, "pid": pid}).decode())
+        return
+    click.echo(report_text(summary))
+    if pid is not None:
+        click.echo(f"  process {pid or '?'} works on it")
+    elif summary["state"] in {"interrupted", "planned"}:
+        verb = "resume" if summary["state"] == "interrupted" else "run"
+        click.echo(f"  go on with: rebatch {verb} {summary['job']}")
+
+
+@click.command("list")
+@FORMAT
+@global_options
+@click.pass_context
+def list_command(ctx: click.Context, style: str) -> None:
+    """List all jobs, newest first."""
+    import orjson  # noqa: PLC0415 - needed for one format only
+
+    settings = settings_of(ctx)
+    jobs = [_entry(ledger) for ledger in statedir.jobs(settings.checkpoints)]
+    if style == "json":
+        click.echo(orjson.dumps(jobs).decode())
+    elif jobs:
+        click.echo(jobs_table(jobs))
+    else:
+        settings.say(f"No jobs in {settings.checkpoints}.")
+
+
+@click.command("report")
+@click.argument("job")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json", "ndjson", "csv", "md"]),
+    default="table",
+    help="csv and ndjson list the items.",
+)
+@click.option("--items", is_flag=True, help="With table and json: every item, too.")
+@global_options
+@click.pass_context
+def report_command(ctx: click.Context, job: str, style: str, *, items: bool) -> None:
+    """Show what became of JOB: an id, a unique prefix of one, or the path of its checkpoint."""
+    ledger = JobLedger.look(statedir.find(settings_of(ctx).checkpoints, job))
+
+    async def show() -> None:
+        await print_report(ledger, await summarize(ledger), style, items=items)
+
+    anyio.run(show)
+
+
+def _entry(ledger: JobLedger) -> dict[str, Any]:
+    job = ledger.job
+    facts = {name: job[name] for name in ("job", "spec", "kind", "created_at", "finished_at", "origin")}
+    return {
+        **facts,
+        "state": shown_state(ledger),
+        "planned": job.get("planned", 0),
+        "path": str(ledger.checkpoint.path),
+    }

@@ -1,0 +1,108 @@
+"""The command `rebatch`: its commands by name, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import rich_click as click
+from click.exceptions import Exit as Ended
+
+from engine.errors import Exit, RebatchError
+
+from .options import Settings, global_options
+
+click.rich_click.USE_MARKDOWN = False
+click.rich_click.MAX_WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    module: str
+    short: str
+
+
+# In the order in which a person meets them.
+_COMMANDS = {
+    "init": _Entry("spec_commands", "Write example specs into a folder."),
+    "check": _Entry("spec_commands", "Check specs and tell every mistake."),
+    "schema": _Entry("spec_commands", "Print the JSON Schema of specs, for editors."),
+    "plan": _Entry("job_commands", "Show what a job would do. Changes nothing."),
+    "run": _Entry("job_commands", "Plan, ask, carry out, report."),
+    "resume": _Entry("job_commands", "Go on with a job that was interrupted."),
+    "status": _Entry("look_commands", "Show where a job stands."),
+    "list": _Entry("look_commands", "List all jobs."),
+    "report": _Entry("look_commands", "Show what became of a job, item by item if asked."),
+    "sandbox": _Entry("sandbox_command", "Start a local Cekura to try things on."),
+    "version": _Entry("spec_commands", "Print the version."),
+}
+
+
+class _Commands(click.RichGroup):
+    """Imports a command's module when that command is called; the list of commands needs only one line of each."""
+
+    _listing = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """List the commands without importing them."""
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """In the order in which a person meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command of that name, imported now."""
+        if cmd_name not in _COMMANDS:
+            return None
+        entry = _COMMANDS[cmd_name]
+        if self._listing:
+            return click.RichCommand(name=cmd_name, help=entry.short)
+        command: click.Command = getattr(import_module(f"jobs.cli.{entry.module}"), f"{cmd_name}_command")
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "obj": None})
+@global_options
+def cli() -> None:
+    """Bulk operations on a Cekura account: plan first, keep to a rate, survive being killed.
+
+    Begin with: rebatch sandbox, and in another terminal: rebatch init
+    """
+
+
+def main() -> None:
+    """Run the command and exit with its code."""
+    settings = Settings()
+    try:
+        sys.exit(cli.main(prog_name="rebatch", obj=settings, standalone_mode=False))
+    except Ended as ended:
+        sys.exit(ended.exit_code)
+    except click.Abort:
+        sys.exit(Exit.SIGINT)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
+    except RebatchError as error:
+        settings.say(str(error), important=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(_quiet_pipe())
+    except Exception as error:  # noqa: BLE001 - the last resort: what is printed must not hold a secret
+        sys.exit(_unexpected(settings, error))
+
+
+def _quiet_pipe() -> int:
+    """Whoever read our output has gone, as `| head` does; that is no error of ours."""
+    sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that closing it fails no more
+    return Exit.DONE
+
+
+def _unexpected(settings: Settings, error: Exception) -> int:
+    if settings.verbosity > 1:
+        raise error
+    settings.say(f"Unexpected {type(error).__name__}. This is a mistake in rebatch; -vv shows where.", important=True)
+    return Exit.UNEXPECTED

@@ -1,0 +1,90 @@
+"""Options that every command takes, before or after its name, and what follows from them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the global options said."""
+
+    quiet: bool = False
+    verbosity: int = 0
+    color: bool | None = None
+    api_url: str | None = None
+    log_format: str = "console"
+    state_dir: Path | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints live."""
+        if self.state_dir:
+            return self.state_dir
+        if given := os.environ.get("REBATCH_STATE_DIR"):
+            return Path(given)
+        from engine.statedir import default  # noqa: PLC0415 - platformdirs is needed only here
+
+        return default()
+
+    def colors(self, stream: Any) -> bool:
+        """Whether a stream takes colours: each is looked at by itself, and NO_COLOR (no-color.org) is obeyed."""
+        if self.color is not None:
+            return self.color
+        return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def say(self, message: str, *, important: bool = False) -> None:
+        """A message for a person, on stderr; `-q` leaves only the important ones."""
+        if important or not self.quiet:
+            click.echo(message, err=True)
+
+
+def settings_of(ctx: click.Context) -> Settings:
+    """The settings of this call."""
+    return ctx.ensure_object(Settings)
+
+
+def _sets(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Keep a value, wherever on the line it was given."""
+
+    def keep(ctx: click.Context, _option: click.Parameter, value: Any) -> None:
+        if value is not None and value is not False and value != 0:
+            setattr(settings_of(ctx), name, value)
+
+    return keep
+
+
+def _no_color(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    if value:
+        settings_of(ctx).color = False
+
+
+_OPTIONS = (
+    click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_sets("quiet"), help="Say nothing unless something is wrong."),
+    click.option("-v", "--verbose", count=True, expose_value=False, callback=_sets("verbosity"), help="Log each attempt; -vv: each exchange."),
+    click.option("--no-color", is_flag=True, expose_value=False, callback=_no_color, help="No colours."),
+    click.option("--api-url", metavar="URL", expose_value=False, callback=_sets("api_url"), help="Instead of CEKURA_API_URL."),
+    click.option("--log-format", type=click.Choice(["console", "json"]), expose_value=False, callback=_sets("log_format"), help="Of the log on stderr."),
+    click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), expose_value=False, callback=_sets("state_dir"), help="Where checkpoints live; instead of REBATCH_STATE_DIR."),
+)  # fmt: skip
+
+
+def global_options(command: Command) -> Command:
+    """Give a command the options that all have."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def attended() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()

@@ -1,0 +1,80 @@
+"""Progress on stderr: a bar on a terminal, else a line a minute or every ten per cent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+from engine.progress import Progress
+from engine.units import show_duration
+
+from .options import Settings
+
+_LOOK_S = 0.1
+_LINE_EVERY_S = 60.0
+_LINE_AT_MOST_EVERY_S = 1.0
+_LINE_EVERY = 0.1  # of the whole
+
+
+@asynccontextmanager
+async def shown(progress: Progress, settings: Settings) -> AsyncIterator[None]:
+    """Show progress as long as the block runs; `-q` shows none."""
+    if settings.quiet:
+        yield
+        return
+    async with anyio.create_task_group() as group:
+        group.start_soon(_bar if sys.stderr.isatty() else _lines, progress, settings)
+        try:
+            yield
+        finally:
+            group.cancel_scope.cancel()
+
+
+async def _bar(progress: Progress, settings: Settings) -> None:
+    from rich.console import Console  # noqa: PLC0415 - heavy, and not needed without a terminal
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bars  # noqa: PLC0415
+
+    console = Console(stderr=True, no_color=not settings.colors(sys.stderr))
+    columns: list[Any] = [
+        TextColumn("{task.description:10}", markup=False),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", markup=False),
+    ]
+    # The estimate comes from the last 30 s: after a resume, the whole job would tell nothing.
+    with Bars(*columns, console=console, transient=True, speed_estimate_period=30) as bars:
+        task, stage = bars.add_task("", total=None, note=""), ""
+        while True:
+            if stage != progress.stage:
+                stage = progress.stage
+                bars.reset(task, description=stage, completed=progress.done)
+            total = progress.total or None
+            bars.update(task, completed=progress.done, total=total, note=_note(progress))
+            await anyio.sleep(_LOOK_S)
+
+
+async def _lines(progress: Progress, settings: Settings) -> None:
+    said_at, said, stage = float("-inf"), 0.0, ""
+    while True:
+        share = progress.done / progress.total if progress.total else 0.0
+        now = anyio.current_time()
+        if progress.stage and (
+            stage != progress.stage or share >= said + _LINE_EVERY or now >= said_at + _LINE_EVERY_S
+        ):
+            stage, said, said_at = progress.stage, share, now
+            of = f"{progress.done:,} of {progress.total:,}" if progress.total else f"{progress.done:,}"
+            settings.say(f"{stage}: {of} {_note(progress)}".rstrip())
+        await anyio.sleep(_LOOK_S)
+
+
+def _note(progress: Progress) -> str:
+    waits = progress.held_until - anyio.current_time()
+    asked = f", the service asks to wait {show_duration(waits)}" if waits > 1 else ""
+    retries = f", {progress.retries} sent again" if progress.retries else ""
+    return f"{progress.requests:,} requests{retries}{asked}"

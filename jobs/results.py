@@ -1,0 +1,143 @@
+"""Results: the list that jobs select from. What a row means is told by the vendor's “List Results”."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar
+
+import orjson
+from annotated_types import Ge, Len
+from pydantic import Field as Option
+
+from engine.kind import Page, Resource, Strict
+from engine.transport import Request
+from engine.where import Field, Row, Type, read_time
+
+from .api import RESULTS
+
+Id = Annotated[int, Ge(1)]
+
+STATUSES = (
+    "running", "completed", "failed", "pending", "in_progress", "evaluating", "in_queue", "timeout", "cancelled", "scaling_up",
+)  # fmt: skip
+BUSY = frozenset({"running", "pending", "in_progress", "evaluating", "in_queue", "scaling_up"})
+
+
+class Scope(Strict):
+    """The filters that the service itself applies; all are optional."""
+
+    agent_id: Id | None = Option(None, description="Results of this agent.")
+    project_id: Id | None = Option(None, description="Results of this project.")
+    search: Annotated[str, Len(min_length=1)] | None = Option(None, description="Results whose name contains this.")
+    scenarios: Annotated[list[Id], Len(min_length=1)] | None = Option(
+        None, description="Results with runs of these scenarios."
+    )
+
+
+def _row(value: Any) -> Row:
+    if not isinstance(value, dict) or type(value.get("id")) is not int:
+        raise ValueError("a result without an id")
+    return value
+
+
+def _plain(name: str) -> Callable[[Row], Any]:
+    return lambda row: row.get(name)
+
+
+def _whole(name: str) -> Callable[[Row], Any]:
+    """Counts come as text: “10”."""
+
+    def read(row: Row) -> int | None:
+        value = row.get(name)
+        return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None
+
+    return read
+
+
+def _number(name: str) -> Callable[[Row], Any]:
+    def read(row: Row) -> float | None:
+        value = row.get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+    return read
+
+
+def _truth(name: str) -> Callable[[Row], Any]:
+    """`is_cronjob` comes as text: “true”."""
+
+    def read(row: Row) -> bool | None:
+        value = row.get(name)
+        return {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else value
+
+    return read
+
+
+def _time(name: str) -> Callable[[Row], Any]:
+    return lambda row: read_time(row.get(name))
+
+
+def _scenario_names(row: Row) -> list[str] | None:
+    """A list of {id, name}, or a mapping of such."""
+    scenarios = row.get("scenarios")
+    entries = scenarios.values() if isinstance(scenarios, dict) else scenarios or []
+    return [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
+
+
+FIELDS: Mapping[str, Field] = {
+    "id": Field(Type.WHOLE, _whole("id")),
+    "name": Field(Type.TEXT, _plain("name")),
+    "agent": Field(Type.WHOLE, _whole("agent")),
+    "agent_name": Field(Type.TEXT, _plain("agent_name")),
+    "agent_inbound": Field(Type.TRUTH, _truth("agent_inbound")),
+    "status": Field(Type.TEXT, _plain("status"), STATUSES),
+    "success_rate": Field(Type.NUMBER, _number("success_rate")),
+    "run_as_text": Field(Type.TRUTH, _truth("run_as_text")),
+    "is_cronjob": Field(Type.TRUTH, _truth("is_cronjob")),
+    "run_type": Field(Type.TEXT, _plain("run_type")),
+    "scenarios": Field(Type.LIST, _scenario_names),
+    "met_expected_outcome_count": Field(Type.WHOLE, _whole("met_expected_outcome_count")),
+    "total_expected_outcome_count": Field(Type.WHOLE, _whole("total_expected_outcome_count")),
+    "total_runs_count": Field(Type.WHOLE, _whole("total_runs_count")),
+    "completed_runs_count": Field(Type.WHOLE, _whole("completed_runs_count")),
+    "success_runs_count": Field(Type.WHOLE, _whole("success_runs_count")),
+    "failed_runs_count": Field(Type.WHOLE, _whole("failed_runs_count")),
+    "created_at": Field(Type.TIME, _time("created_at")),
+    "updated_at": Field(Type.TIME, _time("updated_at")),
+}
+
+
+class Results(Resource):
+    """Cekura's results. Newest first; `page_size` is clamped in silence."""
+
+    name: ClassVar[str] = "results"
+    fields: ClassVar[Mapping[str, Field]] = FIELDS
+    Scope: ClassVar[type[Strict]] = Scope
+
+    def page(self, scope: Any, number: int, size: int) -> Request:
+        """Filters as the service wants them: scenarios as text, not as a JSON array."""
+        filters = {key: value for key, value in scope.model_dump(exclude_none=True).items() if key != "scenarios"}
+        if scope.scenarios:
+            filters["scenarios"] = ",".join(map(str, scope.scenarios))
+        query = {**filters, "page": number, "page_size": size}
+        return Request("GET", RESULTS, {key: str(value) for key, value in query.items()})
+
+    def one(self, item_id: int) -> Request:
+        """The result detail."""
+        return Request("GET", f"{RESULTS}{item_id}/")
+
+    def read_page(self, body: bytes) -> Page:
+        """`{count, next, previous, results}`. `next` is a boolean to us: as an address it would carry the key to wherever it points."""
+        page = orjson.loads(body)
+        if not isinstance(page, dict) or not isinstance(page.get("results"), list):
+            raise ValueError("no “results” in it")  # noqa: TRY004 - one error for whatever is not a page
+        if not isinstance(page.get("count"), int):
+            raise ValueError("no “count” in it")  # noqa: TRY004 - as above
+        return Page([_row(row) for row in page["results"]], page["count"], page.get("next") is not None)
+
+    def read_one(self, body: bytes) -> Row:
+        """The same fields as in the list; only `runs` differs."""
+        return _row(orjson.loads(body))
+
+    def fingerprint(self, row: Row) -> list[Any]:
+        """What moves when the service evaluates a result."""
+        return [row.get("status"), row.get("updated_at"), row.get("success_rate")]

@@ -1,0 +1,1 @@
+"""Example specs; `rebatch init` writes them into a folder."""
