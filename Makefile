@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 .PHONY: help install lock check format test demo bench clean
 
@@ -12,7 +13,7 @@ install: .venv/installed ## make .venv with the command at .venv/bin/rebatch
 # A fresh Debian has a python3 without venv; where we may, we add the package, else the message says what to add.
 .venv/installed: .ci/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rebatch needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y python3-venv; } \
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -qq -y python3-venv; } \
 		|| { echo "This Python cannot make virtual environments: sudo apt-get install python3-venv, then make again."; exit 1; }
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@echo "Installing (about a minute, once) …"
@@ -37,7 +38,7 @@ demo: install ## the main job against the sandbox: plan, run, kill -9, resume, c
 	@$(BIN)/python -m jobs.demo
 
 bench: install ## speed and memory, beside something else
-	@$(BIN)/python benchmarks/all.py
+	@$(BIN)/python -m benchmarks.all
 
 clean: ## remove what make made
 	rm -rf .venv .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

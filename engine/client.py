@@ -60,7 +60,7 @@ class Client:
         attempt = 0
         while True:
             if not await self.admit():
-                raise StoppedError("Stopped while reading.")
+                raise self.control.reason or StoppedError("Stopped.")
             attempt += 1
             reply = await self.send(request)
             outcome = _outcome_of_read(reply)

@@ -60,6 +60,10 @@ class Resource(ABC):
         """The request for a single item; a 404 means that it is gone."""
 
     @abstractmethod
+    def lasting(self, scope: Any) -> Any:
+        """A scope at least as wide that no item leaves as long as it exists: what is not met in it is gone."""
+
+    @abstractmethod
     def read_page(self, body: bytes) -> Page:
         """Decode a page. Raises ValueError when it is not one."""
 
@@ -81,6 +85,8 @@ class Kind(ABC):
     irreversible: ClassVar[bool]  # a person types the number of items before it runs
     repeatable: ClassVar[bool]  # sending it twice does no more than sending it once
     unmoved: ClassVar[ItemFate]  # what an accepted item is if it stays as it was: FAILED, or ACCEPTED
+
+    grouped_by: ClassVar[str]  # what the number of a group is to a person; empty when there is one group only
 
     @abstractmethod
     def describe(self, action: Any) -> str:

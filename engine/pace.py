@@ -13,15 +13,15 @@ class Pacer:
 
     A bucket of capacity c that leaks r a second lets at most c + r through in any second. aiolimiter's obvious use,
     `AsyncLimiter(rate, 1)`, has c = r = rate and lets nearly twice the rate through. Here c = 1 + 0.009 rate and
-    r = 0.99 rate: their sum stays below rate + 1, so no window carries more than the rate, and the small capacity makes
-    up for late wake-ups.
+    r = 0.985 rate: their sum stays below rate + 1, so no window carries more than the rate. The small capacity makes up
+    for late wake-ups, the rest of the rate for requests that overtake each other on their way.
     """
 
     def __init__(self, rate: float, clock: Callable[[], float] = anyio.current_time) -> None:
         """`rate` in requests a second."""
         capacity = 1 + 0.009 * rate
         self.rate = rate
-        self._limiter = AsyncLimiter(capacity, capacity / (0.99 * rate))
+        self._limiter = AsyncLimiter(capacity, capacity / (0.985 * rate))
         self._clock = clock
         self._held_until = float("-inf")
 

@@ -56,7 +56,9 @@ async def _by_walking(work: Work, ids: frozenset[int]) -> dict[int, Row | None]:
     async def keep(page: Page) -> None:
         found.update((row["id"], row) for row in page.rows if row["id"] in ids)
 
-    walked = await walk(work.client, work.spec.kind.resource, work.spec.scope, keep, work.spec.limits.concurrency)
+    resource = work.spec.kind.resource
+    scope = resource.lasting(work.spec.scope)
+    walked = await walk(work.client, resource, scope, keep, work.spec.limits.concurrency)
     if not walked.unproven:
         found.update(dict.fromkeys(ids - found.keys()))
     return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from math import isfinite
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from .where import Path, Predicate, Problem, parse_where, suggest
 from .yamlfile import Document, YamlError, parse_yaml
 
 VERSION = 1
+LARGEST = 2**63  # beyond it no number fits into SQLite or JSON
 
 
 def _duration_s(value: Any) -> float:
@@ -56,7 +58,7 @@ class Limits(Strict):
         description="When an answer was lost: how long the service may still be working on the request.",
     )
     verify: Duration = Field(
-        600.0, ge=0, description="How long to wait, at the end, for the service to finish its work."
+        600.0, ge=0, description="How long to wait, at the end, for the service to finish its work; 0s: do not look."
     )
 
 
@@ -139,7 +141,7 @@ def parse_job(raw: Any, kinds: Mapping[str, Kind]) -> tuple[JobSpec | None, list
     action_raw = {key: value for key, value in raw["action"].items() if key != "type"}
     action, action_problems = _validate(kind.Action, action_raw, ("action",))
     _, where_problems = parse_where(raw.get("where") or {}, kind.resource.fields, datetime.now(UTC))
-    problems += scope_problems + action_problems + where_problems
+    problems += scope_problems + action_problems + where_problems + list(_unkeepable(raw, ()))
     if problems or head is None:
         return None, problems
     return JobSpec(head.name, kind, scope, action, head.guards, head.limits, _plain(raw)), []
@@ -225,6 +227,17 @@ def _known(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 def _lines(source: str, document: Document, problems: list[Problem]) -> list[str]:
     placed = sorted((document.place(problem), problem.message) for problem in problems)
     return [f"{source}:{line}:{column}: {message}" for (line, column), message in placed]
+
+
+def _unkeepable(value: Any, path: Path) -> Iterator[Problem]:
+    """Numbers that the checkpoint's JSON cannot hold, and that no service takes."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _unkeepable(inner, (*path, key))
+    elif isinstance(value, float) and not isfinite(value):
+        yield Problem(path, "a finite number is needed")
+    elif isinstance(value, int) and abs(value) >= LARGEST:
+        yield Problem(path, "this number is too large")
 
 
 def _plain(value: Any) -> Any:

@@ -34,11 +34,13 @@ def find(state_dir: Path, name: str) -> Path:
 
 
 def jobs(state_dir: Path) -> list[JobLedger]:
-    """Every job there is, newest first, opened to be read. Files that are no checkpoints are passed over."""
+    """Every job there is, newest first, read and closed again. Files that are no checkpoints are passed over."""
     found = []
     for path in state_dir.glob(f"*{SUFFIX}"):
         try:
-            found.append(JobLedger.look(path))
+            ledger = JobLedger.look(path)
         except RebatchError:
             continue
+        ledger.checkpoint.close()  # there may be more of them than a process may have open files
+        found.append(ledger)
     return sorted(found, key=lambda ledger: str(ledger.job["created_at"]), reverse=True)

@@ -8,6 +8,7 @@ POST into GET and carry our header to another origin, so none is followed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Transport:
                 return await self._exchange(request, sent)
         except TimeoutError:
             failure = f"no answer within {self._timeout_s:g} s" if sent.headers else "connecting timed out"
+        except aiohttp.ClientConnectorCertificateError as error:
+            failure = f"{error.host}:{error.port}: its certificate cannot be trusted"
         except aiohttp.ClientConnectorError as error:
             failure = f"{error.host}:{error.port}: {_os_reason(error)}"
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -108,8 +111,13 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _os_reason(error: aiohttp.ClientConnectorError) -> str:
-    reason = error.os_error.strerror or type(error.os_error).__name__
-    return "name not known" if isinstance(error, aiohttp.ClientConnectorDNSError) else reason.lower()
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "name not known"
+    return _system(error.os_error)
+
+
+def _system(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else type(error).__name__
 
 
 def _reason(error: Exception) -> str:
@@ -119,5 +127,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer broke off"
     if isinstance(error, OSError):
-        return (error.strerror or type(error).__name__).lower()
+        return _system(error)
     return str(error) if type(error) is ValueError else type(error).__name__

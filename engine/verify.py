@@ -33,7 +33,7 @@ async def verify(work: Work) -> None:
     been nothing to do in it.
     """
     longest_s, began, pause_s = work.spec.limits.verify, anyio.current_time(), FIRST_PAUSE_S
-    while (await work.ledger.counts())[ItemFate.ACCEPTED]:
+    while longest_s and (await work.ledger.counts())[ItemFate.ACCEPTED]:
         look = _Look(work)
         found = await look.run()
         waited = anyio.current_time() - began
@@ -42,7 +42,7 @@ async def verify(work: Work) -> None:
             await work.ledger.settle_unchanged(look.number, work.spec.kind.unmoved, UNCHANGED)
             break
         if not await work.control.sleep(min(pause_s, max(0.1, longest_s - waited))):
-            raise work.control.reason or StoppedError("Stopped while verifying.")
+            raise work.control.reason or StoppedError("Stopped.")
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
     await work.ledger.fold()
 
@@ -73,7 +73,8 @@ class _Look:
             rows: dict[int, Row | None] = {row["id"]: row for row in page.rows}
             await self._note(rows, await work.ledger.accepted(rows))
 
-        walked = await walk(work.client, self._kind.resource, work.spec.scope, meet, work.spec.limits.concurrency)
+        scope = self._kind.resource.lasting(work.spec.scope)
+        walked = await walk(work.client, self._kind.resource, scope, meet, work.spec.limits.concurrency)
         if self._kind.evidence([], None) is Evidence.APPLIED:
             if walked.unproven:
                 return False

@@ -213,8 +213,6 @@ def _noun(field: Field) -> str:
 def _show(raw: Any) -> str:
     if isinstance(raw, dict | list):
         return "a mapping" if isinstance(raw, dict) else "a list"
-    return (
-        {None: "nothing", True: "true", False: "false"}.get(raw, f"“{raw}”")
-        if raw in (None, True, False)
-        else f"“{raw}”"
-    )
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    return "nothing" if raw is None else f"“{raw}”"

@@ -58,7 +58,19 @@ def main() -> int:
 
 @contextmanager
 def _sandbox() -> Iterator[dict[str, Any]]:
-    command = [str(REBATCH), "sandbox", "--results", "16000", "--seed", "7", "--port", "0", "--latency", "200ms", "--json"]
+    command = [
+        str(REBATCH),
+        "sandbox",
+        "--results",
+        "16000",
+        "--seed",
+        "7",
+        "--port",
+        "0",
+        "--latency",
+        "200ms",
+        "--json",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own command
         try:
             assert process.stdout is not None  # noqa: S101 - it is a pipe

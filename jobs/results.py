@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import orjson
-from annotated_types import Ge, Len
+from annotated_types import Ge, Len, Lt
 from pydantic import Field as Option
 
 from engine.kind import Page, Resource, Strict
+from engine.spec import LARGEST
 from engine.transport import Request
 from engine.where import Field, Row, Type, read_time
 
 from .api import RESULTS
 
-Id = Annotated[int, Ge(1)]
+Id = Annotated[int, Ge(1), Lt(LARGEST)]
 
 STATUSES = (
     "running", "completed", "failed", "pending", "in_progress", "evaluating", "in_queue", "timeout", "cancelled", "scaling_up",
@@ -35,9 +36,11 @@ class Scope(Strict):
 
 
 def _row(value: Any) -> Row:
-    if not isinstance(value, dict) or type(value.get("id")) is not int:
+    item_id = value.get("id") if isinstance(value, dict) else None
+    if type(item_id) is not int or not 0 < item_id < LARGEST:
         raise ValueError("a result without an id")
-    return value
+    row: Row = value
+    return row
 
 
 def _plain(name: str) -> Callable[[Row], Any]:
@@ -124,6 +127,10 @@ class Results(Resource):
     def one(self, item_id: int) -> Request:
         """The result detail."""
         return Request("GET", f"{RESULTS}{item_id}/")
+
+    def lasting(self, scope: Any) -> Any:
+        """A result can be renamed, and lose its runs of a scenario; it keeps its agent and its project."""
+        return scope.model_copy(update={"search": None, "scenarios": None})
 
     def read_page(self, body: bytes) -> Page:
         """`{count, next, previous, results}`. `next` is a boolean to us: as an address it would carry the key to wherever it points."""

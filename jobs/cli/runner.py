@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 import rich_click as click
@@ -45,7 +46,7 @@ class Runner:
             ledger.checkpoint.discard()
             raise
         except RebatchError as error:
-            self._say_how_to_go_on(ledger, error)
+            _add_way_on(error, ledger)
             raise
         return ledger
 
@@ -62,13 +63,13 @@ class Runner:
                 await stages.approve(ledger)
             await self._stage(ledger, spec, stages.carry_out)
         except RebatchError as error:
-            self._say_how_to_go_on(ledger, error)
+            _add_way_on(error, ledger)
             raise
 
     async def show_plan(self, ledger: JobLedger, spec: JobSpec) -> None:
         """Show the plan as a message."""
         text = plan_text(spec, ledger.job, await ledger.groups(), await ledger.chunks())
-        self.settings.say(text)
+        self.settings.say(text, important=not self.yes)
 
     async def _stage(self, ledger: JobLedger, spec: JobSpec, stage: Callable[[Work], Awaitable[None]]) -> None:
         control = Control()
@@ -85,7 +86,9 @@ class Runner:
             return
         if not attended():
             raise confirmation_needed()
-        if not _agrees(spec, ledger.job["planned"]):
+        with _interruptible():
+            agreed = _agrees(spec, ledger.job["planned"])
+        if not agreed:
             raise StoppedError("Nothing was changed.")
 
     def _same_origin(self, ledger: JobLedger) -> None:
@@ -96,13 +99,12 @@ class Runner:
                 "Set CEKURA_API_URL or --api-url to where it was planned.",
             )
 
-    def _say_how_to_go_on(self, ledger: JobLedger, error: RebatchError) -> None:
-        """After whatever stopped the job, the one thing a person needs to know."""
-        if error.exit_code in {Exit.STOPPED, Exit.CREDENTIALS, Exit.SIGINT, Exit.SIGTERM}:
-            name = ledger.job["job"]
-            self.settings.say(
-                f"Job {name} is saved as far as it came. Go on with: rebatch resume {name}", important=True
-            )
+
+def _add_way_on(error: RebatchError, ledger: JobLedger) -> None:
+    """After whatever stopped the job, the one thing that a person needs to know."""
+    if error.exit_code in {Exit.STOPPED, Exit.CREDENTIALS, Exit.SIGINT, Exit.SIGTERM}:
+        job = ledger.job["job"]
+        error.remedy = f"{error.remedy} The job is saved as far as it came; go on with: rebatch resume {job}".strip()
 
 
 def _agrees(spec: JobSpec, planned: int) -> bool:
@@ -110,6 +112,19 @@ def _agrees(spec: JobSpec, planned: int) -> bool:
         return bool(click.confirm("Go on?", default=False, err=True))
     typed = click.prompt(f"Type the number of items ({planned}) to go on", default="", show_default=False, err=True)
     return str(typed).replace(",", "").strip() == str(planned)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a question: asyncio's own handler would wait for the answer first."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except click.Abort:
+        click.echo(err=True)
+        raise SignalledError(Exit.SIGINT) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def confirmation_needed() -> UsageError:
@@ -143,4 +158,4 @@ async def _listen(control: Control, everything: anyio.CancelScope, settings: Set
                 everything.cancel()
                 return
             control.drain(SignalledError(_CODES[number]))
-            settings.say("Stopping: what is in flight finishes first (again to force).", important=True)
+            settings.say("\nStopping: what is in flight finishes first (again to force).", important=True)

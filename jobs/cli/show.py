@@ -33,8 +33,8 @@ def plan_text(spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int
         return f"Plan {job['job']} · {spec.name}\n  Nothing to do: none of the {in_scope:,} {resource} in scope is selected."
     lines = [
         f"Plan {job['job']} · {spec.name}",
-        f"  {spec.kind.describe(spec.action)} {planned:,} {resource}, in {_count(chunks, 'request')}"
-        + _groups_text(groups),
+        f"  {spec.kind.describe(spec.action)} {planned:,} {resource}, in {_count(chunks, 'request')}",
+        *_groups_text(spec.kind.grouped_by, groups),
         f"  selected  {planned:,} of {in_scope:,} in scope ({100 * planned / in_scope:.1f} %)",
         f"  complete  {_complete_text(job)}",
         f"  guards    {_guards_text(spec)}",
@@ -112,12 +112,12 @@ def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def _groups_text(groups: list[tuple[int, int, int]]) -> str:
-    if len(groups) < 2:  # noqa: PLR2004 - one group needs no list
-        return ""
-    parts = [f"{group}: {items:,}" for group, items, _ in groups[:MANY_GROUPS]]
+def _groups_text(grouped_by: str, groups: list[tuple[int, int, int]]) -> list[str]:
+    if not grouped_by:
+        return []
+    parts = [f"{group} ({items:,})" for group, items, _ in groups[:MANY_GROUPS]]
     more = ", …" if len(groups) > MANY_GROUPS else ""
-    return f" (by group {', '.join(parts)}{more})"
+    return [f"  {'by ' + grouped_by:10}{', '.join(parts)}{more}"]
 
 
 def _complete_text(job: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ class DeleteResults(Kind):
     Action: ClassVar[type[Strict]] = Action
     irreversible: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True
+    grouped_by: ClassVar[str] = ""
     unmoved: ClassVar[ItemFate] = ItemFate.FAILED
 
     def describe(self, action: Any) -> str:  # noqa: ARG002 - the same for every action

@@ -16,6 +16,7 @@ from pydantic import Field as Option
 
 from engine.fates import ItemFate
 from engine.kind import Evidence, Kind, Resource, Strict
+from engine.spec import LARGEST
 from engine.transport import Request
 from engine.where import Row
 
@@ -43,6 +44,7 @@ class EvaluateMetrics(Kind):
     Action: ClassVar[type[Strict]] = Action
     irreversible: ClassVar[bool] = False
     repeatable: ClassVar[bool] = False
+    grouped_by: ClassVar[str] = "agent"
     unmoved: ClassVar[ItemFate] = (
         ItemFate.ACCEPTED
     )  # a result without a completed or failed run has nothing to evaluate
@@ -55,7 +57,7 @@ class EvaluateMetrics(Kind):
     def group(self, row: Row) -> int:
         """By agent: metrics are validated against each agent's scope, and one that does not fit spoils the request."""
         agent = row.get("agent")
-        return agent if isinstance(agent, int) else 0
+        return agent if type(agent) is int and 0 < agent < LARGEST else 0
 
     def request(self, action: Any, group: int, ids: Sequence[int]) -> Request:  # noqa: ARG002 - the service knows the agent
         """POST bulk_evaluate_metrics."""
