@@ -52,8 +52,8 @@ class Client:
             log.info("asked to wait", status=outcome.status, seconds=round(verdict.hold_s, 1))
         return verdict
 
-    async def read(self, request: Request, attempts: int | None = None) -> Reply:
-        """Send a request that changes nothing until it is answered 200 or 404, `attempts` times at most.
+    async def read(self, request: Request, dials: int | None = None) -> Reply:
+        """Send a request that changes nothing until it is answered 200 or 404; try to connect `dials` times at most.
 
         Raises ServiceError when it keeps failing, CredentialsError when the key is refused, StoppedError when draining.
         """
@@ -66,6 +66,7 @@ class Client:
             outcome = _outcome_of_read(reply)
             if outcome.fate is Fate.APPLIED or outcome.status == NOT_FOUND:
                 return reply
+            attempts = dials if outcome.fate is Fate.NEVER_SENT else None
             verdict = self.judge(outcome, repeatable=True, attempt=attempt, attempts=attempts)
             if verdict.next is not Next.AGAIN:
                 raise verdict.error or ServiceError(f"{request.method} {request.path} failed: {outcome.error}.")

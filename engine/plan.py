@@ -12,6 +12,8 @@ from .walk import walk
 from .where import Row
 from .work import Work
 
+FIRST_CONTACT_DIALS = 4  # a service that is not there is told of in seconds, not in minutes
+
 
 async def make_plan(work: Work) -> None:
     """Take the job from *planning* to *planned*; to *refused* when a guard trips, to *finished* when nothing is to do.
@@ -32,7 +34,7 @@ async def make_plan(work: Work) -> None:
         mark = spec.kind.resource.fingerprint(row) if selected else None
         return Seen(row["id"], spec.kind.group(row), mark)
 
-    walked = await walk(work.client, spec.kind.resource, spec.scope, keep, spec.limits.concurrency)
+    walked = await walk(work.client, spec.kind.resource, spec.scope, keep, spec.limits.concurrency, FIRST_CONTACT_DIALS)
     in_scope, selected = await ledger.count_seen()
     facts = {
         "in_scope": in_scope,

@@ -17,7 +17,6 @@ from .tasks import crew
 
 Sink = Callable[[Page], Awaitable[None]]
 NOT_FOUND = 404
-FIRST_CONTACT_ATTEMPTS = 4  # a service that is not there is told of in seconds, not in minutes
 MAX_ROUNDS = 40  # of asking again around gaps
 MAX_PASSES = 8  # of a list that cannot be certified
 
@@ -32,10 +31,15 @@ class Walked:
     unproven: str | None
 
 
-async def walk(client: Client, resource: Resource, scope: Any, sink: Sink, concurrency: int) -> Walked:
-    """Read the whole list into `sink`. Raises ServiceError when a page cannot be had: a part is never taken for all."""
+async def walk(
+    client: Client, resource: Resource, scope: Any, sink: Sink, concurrency: int, dials: int | None = None
+) -> Walked:
+    """Read the whole list into `sink`; try to connect `dials` times at most for the first page.
+
+    Raises ServiceError when a page cannot be had: a part is never taken for all.
+    """
     walker = _Walker(client, resource, scope, sink, concurrency)
-    await walker.probe()
+    await walker.probe(dials)
     unproven = await walker.certify() if walker.width >= MIN_WIDTH else "pages are too small to overlap"
     if unproven:
         await walker.repeat()
@@ -50,9 +54,9 @@ class _Walker:
         self._client, self._resource, self._scope = client, resource, scope
         self._sink, self._concurrency = sink, concurrency
 
-    async def probe(self) -> None:
+    async def probe(self, dials: int | None) -> None:
         """Ask for the first page, and find out how many rows a page really has: servers clamp in silence."""
-        await self._fetch(Window(1, self.width), attempts=FIRST_CONTACT_ATTEMPTS)
+        await self._fetch(Window(1, self.width), dials)
 
     async def certify(self) -> str | None:
         """Read until no gap is left; the answer is why that could not be reached, or None."""
@@ -93,9 +97,9 @@ class _Walker:
 
         await crew(self._concurrency, worker)
 
-    async def _fetch(self, window: Window, attempts: int | None = None) -> None:
+    async def _fetch(self, window: Window, dials: int | None = None) -> None:
         self.pages += 1
-        reply = await self._client.read(self._resource.page(self._scope, window.page, window.size), attempts)
+        reply = await self._client.read(self._resource.page(self._scope, window.page, window.size), dials)
         if reply.status == NOT_FOUND:
             if window.page == 1:
                 raise ServiceError("The service has no such list (404).", "Check CEKURA_API_URL.")
