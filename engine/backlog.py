@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 import anyio
@@ -11,7 +12,7 @@ from .control import Control
 from .ledger import Chunk, Ledger
 
 _FETCH = 64  # chunks read from the ledger at once
-_MOST_RETURNED = 256  # chunks that wait for another try before new ones have to wait as well
+_MOST_OPEN = 256  # chunks under way, or waiting for another try or for their fate, before new ones have to wait
 
 
 class Backlog:
@@ -24,19 +25,21 @@ class Backlog:
         self._fresh: deque[Chunk] = deque()
         self._returned: list[tuple[float, int, Chunk]] = []
         self._open = 0  # taken and not over
+        self._adopted: set[int] = set()
         self._fetching = anyio.Lock()
         self._changed = anyio.Event()
 
-    def reopen(self, count: int = 1) -> None:
-        """Expect so many chunks to come `again` or be `over` that were not taken here: those found unsettled."""
-        self._open += count
+    def adopt(self, chunks: Iterable[int]) -> None:
+        """Expect chunks to come `again` or be `over` that were not taken here: those found unsettled, by their `first`."""
+        self._adopted.update(chunks)
+        self._open += len(self._adopted)
 
     async def take(self) -> Chunk | None:
         """The next chunk whose time has come; None when nothing is left or draining has begun."""
         while not self._control.draining:
             if self._returned and self._returned[0][0] <= anyio.current_time():
                 return heappop(self._returned)[2]
-            if len(self._returned) < _MOST_RETURNED and (chunk := await self._next()):
+            if self._open < _MOST_OPEN and (chunk := await self._next()):
                 self._open += 1
                 return chunk
             if not self._open:
@@ -56,9 +59,10 @@ class Backlog:
 
     async def _next(self) -> Chunk | None:
         async with self._fetching:
-            if not self._fresh and self._after < self._last:
-                self._fresh.extend(await self._ledger.pending(self._after, self._last, _FETCH))
-                self._after = self._fresh[-1].first if self._fresh else self._last
+            while not self._fresh and self._after < self._last:
+                found = await self._ledger.pending(self._after, self._last, _FETCH)
+                self._fresh.extend(chunk for chunk in found if chunk.first not in self._adopted)
+                self._after = found[-1].first if found else self._last
         return self._fresh.popleft() if self._fresh else None
 
     async def _wait(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ APPLICATION_ID = 0x72656261  # "reba"
 SCHEMA_VERSION = 1
 SUFFIX = ".rebatch"
 BUSY_MS = 5000
+_OCTAL = re.compile(r"\\([0-7]{3})")  # how proc(5) writes a blank in a path
 _NETWORK = {
     "nfs",
     "nfs4",
@@ -86,6 +88,7 @@ class Checkpoint:
     @classmethod
     def create(cls, path: Path) -> Checkpoint:
         """Make a new file, readable by its owner alone from birth, and lock it. Raises CheckpointError."""
+        path = path.resolve()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -104,15 +107,22 @@ class Checkpoint:
     @classmethod
     def resume(cls, path: Path) -> Checkpoint:
         """Open a file to work on its job, and lock it. Raises LockedError when another process does."""
+        path = path.resolve()  # a link beside it would have a lock of its own
         _must_exist(path)
+        cls.look(path).close()  # before anything is changed in it: it may be somebody else's
         lock = _lock(path)
-        with _disk(path):
-            connection = _connect(path)
-        return cls(path, _checked(path, connection), lock)
+        try:
+            with _disk(path):
+                connection = _connect(path)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(path, connection, lock)
 
     @classmethod
     def look(cls, path: Path) -> Checkpoint:
         """Open a file to read it, whether or not somebody works on it."""
+        path = path.resolve()
         _must_exist(path)
         with _disk(path):
             connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
@@ -122,7 +132,7 @@ class Checkpoint:
     def close(self) -> None:
         """Close the file and let go of the lock."""
         with _disk(self.path):
-            self._connection.close()
+            self._connection.close()  # harmless when it is closed already
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -140,10 +150,15 @@ class Checkpoint:
         """
         mine = _Write(operation)
         self._waiting.append(mine)
-        async with self._turn:
-            if not mine.over:
-                batch, self._waiting = self._waiting, []
-                await run_sync(self._commit, batch)
+        try:
+            async with self._turn:
+                if not mine.over:
+                    with anyio.CancelScope(shield=True):  # it commits for others, who were not cancelled
+                        batch, self._waiting = self._waiting, []
+                        await run_sync(self._commit, batch)
+        finally:
+            if mine in self._waiting:  # cancelled before its turn: nobody will ask what came of it
+                self._waiting.remove(mine)
         return cast("T", mine.get())
 
     async def read(self, operation: Operation[T]) -> T:
@@ -178,7 +193,13 @@ class _Write(Generic[T]):
         self.over = False
 
     def run(self, connection: apsw.Connection) -> None:
-        self._result = self._operation(connection)
+        try:
+            with connection:  # a savepoint: what it refuses to do is its own affair
+                self._result = self._operation(connection)
+        except apsw.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to whoever asked for it
+            self.error = error
 
     def get(self) -> T | None:
         if self.error is not None:
@@ -209,7 +230,8 @@ def _connect(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(BUSY_MS)
     mode = "DELETE" if on_network(path) else "WAL"
-    connection.execute(f"PRAGMA journal_mode={mode}; PRAGMA synchronous=FULL")
+    connection.pragma("journal_mode", mode)  # two statements in one `execute` would leave the second undone
+    connection.pragma("synchronous", "FULL")
     return connection
 
 
@@ -243,7 +265,8 @@ def owner(path: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.read(descriptor, 20).decode(errors="replace").strip() or 0)
+        said = os.read(descriptor, 20).strip()
+        return int(said) if said.isdigit() else 0
     else:
         return None
     finally:
@@ -258,7 +281,8 @@ def on_network(path: Path, mounts: str | None = None) -> bool:
         )
     except OSError:
         return False  # not Linux; WAL it is
-    entries = [line.split()[1:3] for line in table.splitlines() if len(line.split()) > 2]  # noqa: PLR2004 - point and type
+    fields = [line.split() for line in reversed(table.splitlines())]  # of two mounts on a point, the last one counts
+    entries = [(_OCTAL.sub(lambda code: chr(int(code[1], 8)), line[1]), line[2]) for line in fields if len(line) > 2]  # noqa: PLR2004
     real = path.resolve()
     above = [(point, kind) for point, kind in entries if real.is_relative_to(point)]
     return max(above, key=lambda entry: len(entry[0]), default=("", ""))[1] in _NETWORK

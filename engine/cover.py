@@ -54,9 +54,14 @@ def overlap(width: int) -> int:
 
 
 def windows(count: int, width: int, row: int = 0) -> Iterator[Window]:
-    """Overlapping windows from `row` to the end of a list of `count` rows."""
+    """Overlapping windows from `row` to the end of a list of `count` rows.
+
+    Where every size divides the row (27,720 for sizes up to 12) no window reaches beyond it: the next one begins there.
+    """
     while row < count:
         window = aim(row - overlap(width), width)
+        if window.end <= row:
+            window = aim(row, width)
         yield window
         row = window.end
 
@@ -78,7 +83,8 @@ class Coverage:
         self.ordered = True  # no page had ids that rise
         self.count = 0  # rows of the list, by the latest page
         self._intervals: list[_Interval] = []  # from the highest ids down, disjoint
-        self._tail: tuple[int, float] | None = None
+        self.answers = 0  # pages taken note of
+        self._tail: tuple[float, int, int] | None = None  # last id and count of a last page, and `answers` then
 
     @property
     def complete(self) -> bool:
@@ -86,15 +92,20 @@ class Coverage:
         only = self._intervals[0] if len(self._intervals) == 1 else None
         return self.ordered and only is not None and only.low == -inf and only.high == inf
 
-    def add(self, window: Window, ids: Sequence[int], count: int, *, more: bool) -> None:
-        """Take note of a page: the ids it held, in its order, and what it said of the list."""
+    def add(self, window: Window, ids: Sequence[int], count: int, *, more: bool, asked: int | None = None) -> None:
+        """Take note of a page: the ids it held, in its order, and what it said of the list.
+
+        `asked` is what `answers` was when it was asked for; without it, it was asked for after every earlier answer.
+        """
+        asked = self.answers if asked is None else asked
+        self.answers += 1
         self.count = count
         self.ordered = self.ordered and all(upper >= lower for upper, lower in pairwise(ids))
         if not ids:
             if count == 0:  # whatever existed throughout would have been counted
                 self._merge(_Interval(-inf, inf, 0))
             return
-        ends = not more and self._ends(window.start + len(ids), ids[-1], count)
+        ends = not more and self._ends(window.start + len(ids), ids[-1], count, asked)
         page = _Interval(-inf if ends else ids[-1], inf if window.start == 0 else ids[0], window.start + len(ids) - 1)
         self._correct(window, page)
         self._merge(page)
@@ -112,14 +123,18 @@ class Coverage:
             interval.low_row = min(interval.low_row, max(0, self.count - 1))
         return [aim(interval.low_row - overlap(width) + 1, width) for interval in open_ended]
 
-    def _ends(self, end: int, last: int, count: int) -> bool:
+    def _ends(self, end: int, last: int, count: int, asked: int) -> bool:
         """Whether a last page shows the end of the list.
 
         COUNT and SELECT are two queries: a row inserted between them pushes the last one out of the page. So it must
-        have fewer rows than were counted, or be read twice with the same end and the same count.
+        have fewer rows than were counted, or be read twice with the same end and the same count; and the second read
+        asked for after the first was answered, or one insertion could fool both.
         """
-        seen, self._tail = self._tail, (last, count)
-        return end < count or seen == self._tail
+        first = self._tail
+        if end < count or (first and first[:2] == (last, count) and asked >= first[2]):
+            return True
+        self._tail = (last, count, self.answers)
+        return False
 
     def _correct(self, window: Window, page: _Interval) -> None:
         """Learn from a page that missed the gap it was aimed at, because the list had moved."""

@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from .backlog import Backlog
+from .errors import StoppedError
 from .fates import Fate, ItemFate, Outcome, decipher
 from .ledger import Chunk
 from .reconcile import Reconciler
@@ -60,7 +61,7 @@ class _Pool:
         reply = await work.client.send(spec.kind.request(spec.action, chunk.group, chunk.ids))
         with anyio.CancelScope(shield=True):  # an outcome that is known must not be lost to a second Ctrl-C
             outcome = decipher(reply)
-            verdict = work.client.judge(outcome, repeatable=spec.kind.repeatable, attempt=chunk.attempts)
+            verdict = self._judge(outcome, chunk)
             await work.ledger.record(token, chunk, outcome, _fate(verdict, outcome), work.wall())
         log.info(
             "attempt",
@@ -71,6 +72,12 @@ class _Pool:
             error=outcome.error,
         )
         await self._follow(chunk, outcome, verdict)
+
+    def _judge(self, outcome: Outcome, chunk: Chunk) -> Verdict:
+        kind = self._work.spec.kind
+        if outcome.fate is Fate.REJECTED and kind.stops_all(outcome):
+            return Verdict(Next.STOP, error=StoppedError(f"The service refused: {outcome.error}."))
+        return self._work.client.judge(outcome, repeatable=kind.repeatable, attempt=chunk.attempts)
 
     async def _follow(self, chunk: Chunk, outcome: Outcome, verdict: Verdict) -> None:
         work = self._work

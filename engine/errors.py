@@ -29,7 +29,7 @@ class RebatchError(Exception):
     def __init__(self, message: str, remedy: str = "") -> None:
         """`message` says what happened and to what; `remedy` what a person can do next."""
         super().__init__(message)
-        self.message = message
+        self.message = message.removesuffix("..") + "." if message.endswith("..") else message
         self.remedy = remedy
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ import orjson
 from .text import harmless
 
 MAX_ERROR_TEXT = 500  # characters kept of what the service said
+MAX_DEPTH = 5  # of that, before it is no message
 
 
 class Fate(StrEnum):
@@ -103,12 +104,14 @@ def _title(status: int | None) -> str:
         return ""
 
 
-def _messages(problem: Any, path: str = "") -> list[str]:
+def _messages(problem: Any, path: str = "", depth: int = 0) -> list[str]:
     """DRF's shapes: {detail}, {field: [messages]}, {field: {index: [messages]}}."""
+    if depth > MAX_DEPTH:
+        return []
     if isinstance(problem, dict):
-        return [line for key, value in problem.items() for line in _messages(value, _join(path, str(key)))]
+        return [line for key, value in problem.items() for line in _messages(value, _join(path, str(key)), depth + 1)]
     if isinstance(problem, list):
-        return [line for value in problem for line in _messages(value, path)]
+        return [line for value in problem for line in _messages(value, path, depth + 1)]
     return [f"{path}: {problem}" if path else str(problem)]
 
 
@@ -126,7 +129,8 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = (parsedate_to_datetime(value).astimezone(UTC) - now).total_seconds()
-        except (ValueError, TypeError):
+            at = parsedate_to_datetime(value)
+            seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
+        except (ValueError, TypeError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .checkpoint import SUFFIX, Checkpoint
 from .dispatch import dispatch
+from .freshen import freshen
 from .ledger import JobLedger
 from .plan import make_plan, refusal
 from .spec import JobSpec
@@ -36,14 +37,19 @@ def new_id() -> str:
     return first + "".join(secrets.choice(_LETTERS) for _ in range(ID_LENGTH - 1))
 
 
-async def create(state_dir: Path, spec: JobSpec, *, origin: str, source: str, now: Clock = utc_now) -> JobLedger:
-    """Begin a job: a new checkpoint in state *planning*, locked by this process. Raises CheckpointError."""
+async def create(
+    state_dir: Path, spec: JobSpec, *, origin: str, source: str, approved: bool = False, now: Clock = utc_now
+) -> JobLedger:
+    """Begin a job: a new checkpoint in state *planning*, locked by this process. Raises CheckpointError.
+
+    `approved` agrees beforehand to whatever the plan will be.
+    """
     job = new_id()
     ledger = JobLedger(Checkpoint.create(state_dir / (job + SUFFIX)))
     began = now().isoformat()
     await ledger.note(
         job=job, spec=spec.name, kind=spec.kind.name, state="planning", raw=spec.raw, source=source, origin=origin,
-        now=began, created_at=began, started_at=None, finished_at=None, approved_at=None, requests=0, retries=0,
+        now=began, created_at=began, started_at=None, finished_at=None, approved_at=began if approved else None, requests=0, retries=0,
     )  # fmt: skip
     return ledger
 
@@ -64,6 +70,8 @@ async def plan(work: Work) -> None:
 async def carry_out(work: Work, now: Clock = utc_now) -> None:
     """Bring an approved job to its end, from wherever it is. Raises what stops it; it can be resumed then."""
     ledger = work.ledger
+    if ledger.job["state"] in {"planned", "working"}:
+        await freshen(work)
     if ledger.job["state"] == "planned":
         await ledger.note(state="working", started_at=now().isoformat())
     if ledger.job["state"] == "working":

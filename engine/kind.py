@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from .fates import ItemFate
+from .fates import ItemFate, Outcome
 from .transport import Request
 from .where import Field, Row
 
@@ -60,6 +60,10 @@ class Resource(ABC):
         """The request for a single item; a 404 means that it is gone."""
 
     @abstractmethod
+    def is_own_404(self, body: bytes) -> bool:
+        """Whether a 404 with this body was said by the service itself, and not by something on the way to it."""
+
+    @abstractmethod
     def lasting(self, scope: Any) -> Any:
         """A scope at least as wide that no item leaves as long as it exists: what is not met in it is gone."""
 
@@ -99,6 +103,10 @@ class Kind(ABC):
     @abstractmethod
     def request(self, action: Any, group: int, ids: Sequence[int]) -> Request:
         """The request for a chunk of at most `CHUNK` items of one group."""
+
+    def stops_all(self, outcome: Outcome) -> bool:  # noqa: ARG002 - for those that know such refusals
+        """Whether a refusal concerns every chunk alike, as one about the balance does: the job stops and can be resumed."""
+        return False
 
     @abstractmethod
     def evidence(self, before: list[Any], after: Row | None) -> Evidence:

@@ -22,7 +22,10 @@ from .progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """At most `CHUNK` items of one group. `first` names it; `ids` are its items that have no fate of their own yet."""
+    """At most `CHUNK` items of one group. `first` names it; `ids` are its items that have no fate of their own yet.
+
+    `attempts` are those of this process: whoever resumes brings new patience.
+    """
 
     first: int
     last: int
@@ -33,10 +36,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """A chunk whose latest attempt has no known fate. `begun_at` is that attempt's, in seconds since the epoch."""
+    """A chunk whose latest attempt has no known fate, and what its items looked like before it."""
 
     chunk: Chunk
-    begun_at: float
     fingerprints: dict[int, list[Any]]
 
 
@@ -107,8 +109,8 @@ class JobLedger:
 
     async def note(self, **facts: Any) -> None:
         """Write facts of the job itself: its state, when it began, how complete its plan is."""
-        self.job.update(facts)
         await self._write(lambda db: _note(db, facts))
+        self.job.update(facts)  # what the disk has not taken is not so
 
     async def _write(self, operation: Operation[Any]) -> Any:
         """Write, and the counters of requests with it, so that they survive a kill."""
@@ -140,8 +142,8 @@ class JobLedger:
 
     async def freeze(self, **facts: Any) -> None:
         """Make the plan of what the walk selected, cut it into chunks and forget the rest, in one transaction."""
-        self.job.update(facts)
         await self._write(lambda db: _freeze(db, facts))
+        self.job.update(facts)
 
     # -- dispatching
 
@@ -162,6 +164,15 @@ class JobLedger:
     async def unsettled(self, first: int, last: int) -> Sequence[Unsettled]:
         """See Ledger."""
         return await self.checkpoint.read(lambda db: _unsettled(db, first, last))
+
+    async def untouched(self, limit: int) -> list[int]:
+        """Ids of a few items, spread over the chunks that were never sent."""
+        return await self.checkpoint.read(lambda db: [row[0] for row in _rows(db, _UNTOUCHED, (limit, limit))])
+
+    async def refresh(self, fingerprints: dict[int, list[Any]]) -> int:
+        """Replace the fingerprints of items that are still to be sent; the answer is how many had moved."""
+        values = [(_json(mark), item) for item, mark in fingerprints.items()]
+        return int(await self._write(lambda db: _refresh(db, values)))
 
     async def settle(self, chunk: Chunk, fate: ItemFate, error: str | None, apart: Apart) -> None:
         """See Ledger."""
@@ -246,11 +257,17 @@ class JobLedger:
 # The chunk of an item is the last one that begins at or before it.
 _CHUNK_OF_ITEM = "chunk.first = (SELECT max(first) FROM chunk WHERE first <= item.seq)"
 _PENDING = """
-    SELECT first, last, grp, 0 FROM chunk -- whoever resumes brings new patience: earlier attempts do not count
-    WHERE fate = 'not_attempted' AND first > ? AND first <= ? ORDER BY first LIMIT ?"""
+    SELECT first, last, grp FROM chunk WHERE fate = 'not_attempted' AND first > ? AND first <= ? ORDER BY first LIMIT ?"""
+_UNTOUCHED = """
+    SELECT id FROM item WHERE seq IN (
+        SELECT first FROM (SELECT first, row_number() OVER (ORDER BY first) - 1 AS place, count(*) OVER () AS whole
+                           FROM chunk WHERE attempts = 0)
+        WHERE place % max(1, whole / ?) = 0 LIMIT ?)"""
+_REFRESH = f"""
+    UPDATE item SET fingerprint = ?1 WHERE id = ?2 AND fate IS NULL AND fingerprint <> ?1
+    AND (SELECT fate FROM chunk WHERE {_CHUNK_OF_ITEM}) = 'not_attempted'"""
 _UNSETTLED = """
-    SELECT first, last, chunk.grp, attempts, begun_at FROM chunk JOIN attempt ON attempt.id = chunk.attempt
-    WHERE chunk.fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"""
+    SELECT first, last, grp FROM chunk WHERE fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"""
 _ACCEPTED_OF = f"""
     SELECT item.id, fingerprint FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
     WHERE item.id IN (SELECT value FROM json_each(?)) AND coalesce(item.fate, chunk.fate) = 'accepted'"""
@@ -277,7 +294,7 @@ _REASONS = f"""
             GROUP BY chunk.fate, chunk.error
         UNION ALL SELECT fate, error, count(*) FROM item
             WHERE error IS NOT NULL AND fate NOT IN ('not_attempted', 'unsettled') GROUP BY fate, error)
-    GROUP BY fate, error ORDER BY 3 DESC LIMIT ?"""
+    GROUP BY fate, error HAVING sum(number) > 0 ORDER BY 3 DESC LIMIT ?"""
 
 
 def _rows(db: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -311,19 +328,25 @@ def _freeze(db: apsw.Connection, facts: dict[str, Any]) -> None:
 
 
 def _chunk(db: apsw.Connection, row: Sequence[Any]) -> Chunk:
-    first, last, group, attempts = row
+    first, last, group = row
     ids = db.execute("SELECT id FROM item WHERE seq BETWEEN ? AND ? AND fate IS NULL ORDER BY seq", (first, last))
-    return Chunk(first, last, group, attempts, tuple(row[0] for row in ids))
+    return Chunk(first, last, group, 0, tuple(row[0] for row in ids))
 
 
 def _unsettled(db: apsw.Connection, first: int, last: int) -> list[Unsettled]:
     found = []
-    for *row, begun_at in _rows(db, _UNSETTLED, (first, last)):
+    for row in _rows(db, _UNSETTLED, (first, last)):
         chunk = _chunk(db, row)
         marks = db.execute("SELECT id, fingerprint FROM item WHERE seq BETWEEN ? AND ?", (chunk.first, chunk.last))
         fingerprints = {item: orjson.loads(str(mark)) for item, mark in marks.fetchall()}
-        found.append(Unsettled(chunk, begun_at, {item: fingerprints[item] for item in chunk.ids}))
+        found.append(Unsettled(chunk, {item: fingerprints[item] for item in chunk.ids}))
     return found
+
+
+def _refresh(db: apsw.Connection, values: list[tuple[str | None, int]]) -> int:
+    before = db.total_changes()
+    db.executemany(_REFRESH, values)
+    return db.total_changes() - before
 
 
 def _begin(db: apsw.Connection, first: int, at: float) -> int:

@@ -25,6 +25,7 @@ def configure(verbosity: int, style: str, secrets: Iterable[str], *, color: bool
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,  # plain: a richer one would show local variables
             redactor(secrets),
             face,
         ],
@@ -35,21 +36,30 @@ def configure(verbosity: int, style: str, secrets: Iterable[str], *, color: bool
 
 
 def redactor(secrets: Iterable[str]) -> structlog.types.Processor:
-    """Replaces every secret by value, wherever in a text it stands, and makes foreign text harmless."""
+    """Replaces every secret by value, wherever in an event it stands, and makes foreign text harmless."""
     known = [secret for secret in secrets if secret]
 
     def redact(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-        return {key: _clean(value, known) for key, value in event.items()}
+        return {_text(key, known): _clean(value, known) for key, value in event.items()}
 
     return redact
 
 
 def _clean(value: Any, secrets: list[str]) -> Any:
-    if not isinstance(value, str):
+    if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, dict):
+        return {_text(key, secrets): _clean(inner, secrets) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(inner, secrets) for inner in value]
+    return _text(value, secrets)
+
+
+def _text(value: Any, secrets: list[str]) -> str:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     for secret in secrets:
-        value = value.replace(secret, REDACTED)
-    return harmless(value)
+        text = text.replace(secret, REDACTED)
+    return "\n".join(map(harmless, text.split("\n")))
 
 
 def _json(event: Any, **_options: Any) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import anyio
+
 from .errors import GuardError
 from .kind import Page
 from .ledger import Seen
@@ -47,7 +49,9 @@ async def make_plan(work: Work) -> None:
     if tripped := check_guards(spec.guards, selected, in_scope):
         await ledger.note(**facts, state="refused", refused_because=tripped)
         raise refusal(tripped)
-    await ledger.freeze(**facts, state="planned" if selected else "finished")
+    state = {"state": "planned"} if selected else {"state": "finished", "finished_at": ledger.job["now"]}
+    await ledger.freeze(**facts, **state)
+    work.planned_at = anyio.current_time()
 
 
 def refusal(tripped: str) -> GuardError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from .client import Client
+from .client import NOT_FOUND, Client
 from .errors import ServiceError
 from .kind import Page, Resource
 from .tasks import crew
-from .walk import NOT_FOUND, walk
+from .walk import walk
 from .where import Row
 from .work import Work
 
@@ -31,6 +31,10 @@ async def read_one(client: Client, resource: Resource, item_id: int) -> Row | No
     """The row of one item as it is now; None when it is gone."""
     reply = await client.read(resource.one(item_id))
     if reply.status == NOT_FOUND:
+        if not resource.is_own_404(reply.body):
+            raise ServiceError(
+                "Something on the way to the service answered 404 in its place.", "Check the API address."
+            )
         return None
     try:
         return resource.read_one(reply.body)

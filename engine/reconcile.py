@@ -6,8 +6,8 @@ touched by a fault twice; reading back after a full settling time, none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
+from math import ceil, inf
 
 import anyio
 import structlog
@@ -22,6 +22,7 @@ from .where import Row
 from .work import Work
 
 log = structlog.get_logger("rebatch")
+TOGETHER_S = 2.0  # what ripens within so many seconds is read back together, and never too early
 _UNCLEAR = "may have been carried out; reading back does not tell"
 
 
@@ -49,18 +50,16 @@ class Reconciler:
         """Take over the attempts that an earlier process left open: it was killed, or its answers were lost."""
         work = self._work
         found = await work.ledger.unsettled(first, last)
-        limits, now = work.spec.limits, work.wall()
         for unsettled in found:
-            # The service had the request when the other process ended, at the latest; that was before now, and no later
-            # than its own timeout after the attempt began.
-            at_work_until = min(max(unsettled.begun_at, 0) + limits.timeout, now)
-            self._keep(unsettled, at_work_until + limits.settle - now)
-        self._backlog.reopen(len(found))
+            # The service had the request before now. How long before, only clocks could tell, and clocks are wrong: on
+            # another machine, after a suspend. So the whole time is waited.
+            self._keep(unsettled, work.spec.limits.settle)
+        self._backlog.adopt(unsettled.chunk.first for unsettled in found)
 
     async def add(self, chunk: Chunk) -> None:
         """Take over a chunk whose attempt has just ended with an unknown fate."""
         for unsettled in await self._work.ledger.unsettled(chunk.first, chunk.first):
-            self._keep(Unsettled(chunk, unsettled.begun_at, unsettled.fingerprints), self._work.spec.limits.settle)
+            self._keep(replace(unsettled, chunk=chunk), self._work.spec.limits.settle)
 
     async def run(self) -> None:
         """Settle what gets ripe, for ever; cancelled when the pool is done."""
@@ -73,7 +72,8 @@ class Reconciler:
                 await self._wait()
 
     def _keep(self, unsettled: Unsettled, ripe_in_s: float) -> None:
-        self._waiting.append((anyio.current_time() + ripe_in_s, unsettled))
+        ripe_at = ceil((anyio.current_time() + ripe_in_s) / TOGETHER_S) * TOGETHER_S
+        self._waiting.append((ripe_at, unsettled))
         self._added.set()
         self._added = anyio.Event()
         log.info(

@@ -8,9 +8,11 @@ from random import Random
 
 from .errors import CredentialsError, RebatchError, ServiceError
 from .fates import Fate, Outcome
+from .units import show_duration
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 60.0
+LONGEST_HOLD_S = 3600.0  # a job that is asked to be silent for longer had better be resumed later
 THROTTLED = 429
 
 
@@ -46,6 +48,9 @@ def decide(outcome: Outcome, *, repeatable: bool, attempt: int, attempts: int, d
     """
     if outcome.fate is Fate.APPLIED:
         return Verdict(Next.DONE)
+    if (outcome.retry_after_s or 0) > LONGEST_HOLD_S:
+        asks = f"The service asks to wait {show_duration(outcome.retry_after_s or 0)} ({outcome.error})."
+        return Verdict(Next.STOP, error=ServiceError(asks))
     if outcome.status == THROTTLED:
         hold = outcome.retry_after_s or backoff(attempt, dice) + BACKOFF_BASE_S
         return Verdict(Next.AGAIN, hold_s=hold)
@@ -69,9 +74,7 @@ def _after_trouble(outcome: Outcome, *, repeatable: bool, tired: bool, wait_s: f
 def _stops_the_job(outcome: Outcome) -> RebatchError | None:
     """A refused key or a redirect concerns every chunk alike."""
     if outcome.status in {401, 403}:
-        return CredentialsError(
-            f"The service refused the API key ({outcome.error}).", "Check CEKURA_API_KEY, then resume."
-        )
+        return CredentialsError(f"The service refused the API key ({outcome.error}).", "Check the key.")
     if outcome.status is not None and 300 <= outcome.status < 400:  # noqa: PLR2004 - the class of redirects
-        return ServiceError(f"The service answered {outcome.error}.", "Check CEKURA_API_URL.")
+        return ServiceError(f"The service answered {outcome.error}.", "Check the API address.")
     return None

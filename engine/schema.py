@@ -18,7 +18,7 @@ _SCALARS: dict[Type, Schema] = {
     Type.NUMBER: {"type": "number"},
     Type.TEXT: {"type": "string"},
     Type.TRUTH: {"type": "boolean"},
-    Type.TIME: {"type": "string"},
+    Type.TIME: {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}"},
     Type.LIST: {"type": "string"},
 }
 _AGE: Schema = {"type": "string", "pattern": r"^(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"}
@@ -74,6 +74,9 @@ def _model(model: Any) -> Schema:
     """A model's own schema; our models hold plain values, so there is nothing to refer to."""
     _, schema = models_json_schema([(model, "validation")])
     definition: Schema = schema["$defs"][model.__name__]
+    for field in definition.get("properties", {}).values():
+        if field.get("type") == "string" and not isinstance(field.get("default"), str):
+            field.pop("default", None)  # seconds, once read; what may be written is a duration
     return {key: value for key, value in definition.items() if key != "title"}
 
 
@@ -84,6 +87,7 @@ def _where(name: str, resource: Resource) -> Schema:
     return {
         "type": "object",
         "additionalProperties": False,
+        "minProperties": 1,
         "properties": {**fields, "any": several, "all": several, "not": again},
     }
 
@@ -92,8 +96,9 @@ def _tests(field: Field) -> Schema:
     scalar = {"enum": list(field.values)} if field.values else _SCALARS[field.type]
     nullable = {"anyOf": [scalar, {"type": "null"}]}
     tests = {operator: _operand(operator, scalar, nullable) for operator in OPERATORS[field.type]}
+    alone = nullable if "eq" in tests else scalar
     shapes = [
-        nullable,
+        alone,
         {"type": "object", "additionalProperties": False, "minProperties": 1, "properties": tests},
     ]
     if "in" in OPERATORS[field.type]:

@@ -95,7 +95,7 @@ class JobSpec:
 
     def where(self, now: datetime) -> Predicate:
         """The condition on rows, with ages counted back from `now`."""
-        return parse_where(self.raw.get("where") or {}, self.kind.resource.fields, now)[0]
+        return _where(self.raw, self.kind, now)[0]
 
 
 class SpecError(UsageError):
@@ -140,11 +140,18 @@ def parse_job(raw: Any, kinds: Mapping[str, Kind]) -> tuple[JobSpec | None, list
     scope, scope_problems = _validate(kind.resource.Scope, raw.get("scope", {}), ("scope",))
     action_raw = {key: value for key, value in raw["action"].items() if key != "type"}
     action, action_problems = _validate(kind.Action, action_raw, ("action",))
-    _, where_problems = parse_where(raw.get("where") or {}, kind.resource.fields, datetime.now(UTC))
+    _, where_problems = _where(raw, kind, datetime.now(UTC))
     problems += scope_problems + action_problems + where_problems + list(_unkeepable(raw, ()))
     if problems or head is None:
         return None, problems
     return JobSpec(head.name, kind, scope, action, head.guards, head.limits, _plain(raw)), []
+
+
+def _where(raw: dict[str, Any], kind: Kind, now: datetime) -> tuple[Predicate, list[Problem]]:
+    """Only a spec without `where` selects everything: an empty one is a slip of the hand."""
+    if "where" not in raw:
+        return (lambda _row: True), []
+    return parse_where(raw["where"], kind.resource.fields, now)
 
 
 def _read_document(value: Any, kinds: Mapping[str, Kind]) -> tuple[list[JobSpec], list[Problem]]:
@@ -225,19 +232,25 @@ def _known(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 
 
 def _lines(source: str, document: Document, problems: list[Problem]) -> list[str]:
-    placed = sorted((document.place(problem), problem.message) for problem in problems)
+    placed = sorted({(document.place(problem), problem.message) for problem in problems})
     return [f"{source}:{line}:{column}: {message}" for (line, column), message in placed]
 
 
 def _unkeepable(value: Any, path: Path) -> Iterator[Problem]:
-    """Numbers that the checkpoint's JSON cannot hold, and that no service takes."""
+    """Values that the checkpoint's JSON cannot hold, and that no service takes."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _unkeepable(inner, (*path, key))
+    elif isinstance(value, bytes) or (isinstance(value, str) and not _encodable(value)):
+        yield Problem(path, "this is not text")
     elif isinstance(value, float) and not isfinite(value):
         yield Problem(path, "a finite number is needed")
     elif isinstance(value, int) and abs(value) >= LARGEST:
         yield Problem(path, "this number is too large")
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _plain(value: Any) -> Any:

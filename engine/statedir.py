@@ -10,8 +10,6 @@ from .checkpoint import SUFFIX
 from .errors import RebatchError, UsageError
 from .ledger import JobLedger
 
-VARIABLE = "REBATCH_STATE_DIR"
-
 
 def default() -> Path:
     """The place that the system has for such files: `~/.local/state/rebatch` on Linux."""
@@ -20,6 +18,10 @@ def default() -> Path:
 
 def find(state_dir: Path, name: str) -> Path:
     """The checkpoint that an id, a unique prefix of one, or a path names. Raises UsageError."""
+    if not name:
+        raise UsageError(
+            "A job is named by its id, the beginning of its id, or the path of its checkpoint; this is empty."
+        )
     if name.endswith(SUFFIX) or "/" in name:
         return Path(name)
     matches = sorted(path for path in state_dir.glob(f"*{SUFFIX}") if path.stem.startswith(name))

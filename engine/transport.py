@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import aiohttp
@@ -21,6 +21,7 @@ from yarl import URL
 from .fates import Reply
 
 MAX_BODY = 64 * 1024 * 1024  # bytes after inflating; a 0.3 MB gzip body can inflate to 300 MiB
+REDACTED = b"(secret)"
 _PIECE = 64 * 1024
 
 
@@ -60,7 +61,7 @@ class Transport:
             failure = f"{error.host}:{error.port}: {_os_reason(error)}"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = _reason(error)
-        return Reply(sent.status, sent.headers_seen, sent=sent.headers, failure=failure)
+        return self._clean(Reply(sent.status, sent.headers_seen, sent=sent.headers, failure=failure))
 
     async def _exchange(self, request: Request, sent: SimpleNamespace) -> Reply:
         headers = dict(self._secrets)
@@ -77,7 +78,16 @@ class Transport:
         ) as response:
             sent.status = response.status
             sent.headers_seen = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status, sent.headers_seen, await _read(response))
+            return self._clean(Reply(response.status, sent.headers_seen, await _read(response)))
+
+    def _clean(self, reply: Reply) -> Reply:
+        """The reply without our secrets: a service may repeat them in an error, and errors are kept and shown."""
+        for secret in self._secrets.values():
+            if secret.encode() in reply.body:
+                reply = replace(reply, body=reply.body.replace(secret.encode(), REDACTED))
+            if reply.failure and secret in reply.failure:
+                reply = replace(reply, failure=reply.failure.replace(secret, REDACTED.decode()))
+        return reply
 
 
 @asynccontextmanager
@@ -113,6 +123,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def _os_reason(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "name not known"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "no TLS connection"
     return _system(error.os_error)
 
 

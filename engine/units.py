@@ -8,12 +8,13 @@ from datetime import timedelta
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|m|h)")
+MAX_LENGTH = 100  # characters; digits without end take a pattern a time without end
 MAX_RATE = 10_000.0  # requests a second; no single service takes more from one key
 
 
 def parse_duration(text: str) -> timedelta:
     """Read `150s`, `90m`, `1h30m`, `30d`. Raises ValueError with what was expected."""
-    parts = _DURATION.findall(text)
+    parts = _DURATION.findall(text) if len(text) <= MAX_LENGTH else []
     if not parts or _DURATION.sub("", text).strip():
         raise ValueError(f"“{text}” is not a duration; write a number and a unit, such as 150s, 90m, 12h or 30d")
     try:
@@ -24,7 +25,7 @@ def parse_duration(text: str) -> timedelta:
 
 def parse_rate(text: str) -> float:
     """Read `60/m` or `20/s`; the answer is in requests a second. Raises ValueError with what was expected."""
-    match = _RATE.fullmatch(text.strip())
+    match = _RATE.fullmatch(text.strip()) if len(text) <= MAX_LENGTH else None
     rate = float(match[1]) / _SECONDS[match[2]] if match else 0.0
     if not 0 < rate <= MAX_RATE:
         raise ValueError(

@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .client import Client
+from .client import NOT_FOUND, Client
 from .cover import MIN_WIDTH, Coverage, Window, windows
 from .errors import ServiceError
 from .kind import CHUNK, Page, Resource
 from .tasks import crew
 
 Sink = Callable[[Page], Awaitable[None]]
-NOT_FOUND = 404
 MAX_ROUNDS = 40  # of asking again around gaps
 MAX_PASSES = 8  # of a list that cannot be certified
 
@@ -69,7 +68,11 @@ class _Walker:
             if self.width < MIN_WIDTH:
                 return "pages are too small to overlap"
             await self._fetch_all(self.coverage.gaps(self.width))
-        return None if self.coverage.complete else "the list changes faster than it can be read"
+        return (
+            None
+            if self.coverage.complete
+            else "gaps stayed open: the list changes too fast, or its pages are too small"
+        )
 
     async def repeat(self) -> None:
         """Read pass after pass until one brings nothing new."""
@@ -93,16 +96,19 @@ class _Walker:
 
         async def worker() -> None:
             for window in queue:
+                if window.start > self.coverage.count:
+                    return  # the list has become shorter, or its count was never true
                 await self._fetch(window)
 
         await crew(self._concurrency, worker)
 
     async def _fetch(self, window: Window, dials: int | None = None) -> None:
         self.pages += 1
+        asked = self.coverage.answers
         reply = await self._client.read(self._resource.page(self._scope, window.page, window.size), dials)
         if reply.status == NOT_FOUND:
-            if window.page == 1:
-                raise ServiceError("The service has no such list (404).", "Check CEKURA_API_URL.")
+            if window.page == 1 or not self._resource.is_own_404(reply.body):
+                raise ServiceError("There is no such list at the service (404).", "Check the API address.")
             self.coverage.miss(window)
             return
         page = self._decode(reply.body)
@@ -110,7 +116,7 @@ class _Walker:
         if page.more and 0 < len(ids) < window.size:  # clamped: this page began where a page of this size begins
             self.width = min(self.width, len(ids))
             window = Window(window.page, len(ids))
-        self.coverage.add(window, ids, page.count, more=page.more)
+        self.coverage.add(window, ids, page.count, more=page.more, asked=asked)
         await self._sink(page)
 
     def _decode(self, body: bytes) -> Page:

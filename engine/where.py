@@ -57,9 +57,9 @@ OPERATORS: dict[Type, tuple[str, ...]] = {
     Type.WHOLE: ("eq", "ne", "in", "not_in", *_ORDER),
     Type.NUMBER: ("eq", "ne", "in", "not_in", *_ORDER),
     Type.TEXT: ("eq", "ne", "in", "not_in", "contains", "matches"),
-    Type.TRUTH: ("eq", "ne"),
-    Type.TIME: ("eq", "ne", *_ORDER, *_AGE),
-    Type.LIST: ("contains",),
+    Type.TRUTH: ("eq", "ne", "in", "not_in"),
+    Type.TIME: ("eq", "ne", "in", "not_in", *_ORDER, *_AGE),
+    Type.LIST: ("contains", "in", "not_in"),
 }
 COMBINERS = ("any", "all", "not")
 
@@ -103,7 +103,7 @@ class _Reader:
         return _never
 
     def condition(self, raw: Any, path: Path) -> Predicate:
-        if not isinstance(raw, dict):
+        if not isinstance(raw, dict) or not raw:
             return self._wrong(path, "expected conditions such as {status: failed}")
         parts = [self._entry(str(key), value, (*path, key)) for key, value in raw.items()]
         return lambda row: all(part(row) for part in parts)
@@ -161,6 +161,8 @@ class _Reader:
             return self._wrong(path, f"“{op}” takes a list")
         wanted = {self._value(field, value, (*path, index), nullable=True) for index, value in enumerate(raw)}
         inside = op == "in"
+        if field.type is Type.LIST:
+            return lambda row: (not wanted.isdisjoint(field.read(row) or ())) is inside
         return lambda row: (field.read(row) in wanted) is inside
 
     def _pattern(self, field: Field, raw: Any, path: Path) -> Predicate:

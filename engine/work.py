@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 from .client import Client
 from .control import Control
@@ -16,7 +17,7 @@ from .spec import JobSpec
 from .transport import connect
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work:
     """One job being worked on. `wall` tells the time in seconds since the epoch; it may jump, the event loop's may not."""
 
@@ -24,6 +25,7 @@ class Work:
     client: Client
     ledger: JobLedger
     wall: Callable[[], float] = time.time
+    planned_at: float = -inf  # when this process finished the plan, on the event loop's clock
 
     @property
     def control(self) -> Control:
@@ -38,14 +40,15 @@ class Work:
 
 @asynccontextmanager
 async def working(
-    ledger: JobLedger, spec: JobSpec, secrets: Mapping[str, str], control: Control | None = None
+    ledger: JobLedger, spec: JobSpec, secrets: Mapping[str, str], pacer: Pacer, control: Control
 ) -> AsyncIterator[Work]:
     """Everything that is needed to work on a job, connected to the origin that the job was planned at.
 
-    `secrets` are the headers that authenticate; they go to that origin and nowhere else.
+    `secrets` are the headers that authenticate; they go to that origin and nowhere else. `pacer` is the gate of that
+    origin and key, whoever else passes it.
     """
     limits = spec.limits
     connected = connect(ledger.job["origin"], secrets, connections=limits.concurrency, timeout_s=limits.timeout)
     async with connected as transport:
-        client = Client(transport, Pacer(limits.rate), control or Control(), ledger.progress, attempts=limits.attempts)
+        client = Client(transport, pacer, control, ledger.progress, attempts=limits.attempts)
         yield Work(spec, client, ledger)

@@ -115,6 +115,9 @@ class _Builder:
             return self._constructor.construct_object(node)
         except ConstructorError:
             raise YamlError(f"the tag {node.tag} is not read", _place(node.start_mark)) from None
+        except (KeyError, IndexError, ValueError) as error:
+            said = str(error) if isinstance(error, ValueError) else f"it is not of the tag {node.tag}"
+            raise YamlError(f"“{node.value}” cannot be read: {said}", _place(node.start_mark)) from None
 
 
 def _place(mark: StringMark) -> Place:

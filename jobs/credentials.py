@@ -18,7 +18,7 @@ from engine.errors import CredentialsError, UsageError
 from .api import KEY_HEADER, ORIGIN
 
 LOGIN_FILE = Path("~/.cekura/config.toml")
-_LINE = re.compile(r'^\s*(\w+)\s*=\s*"?(.*?)"?\s*$')
+_LINE = re.compile(r'^\s*(\w+)\s*=\s*(?:"(.*)"|([^"#]*?))\s*(?:#.*)?$')
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -38,7 +38,10 @@ class Credentials:
 
 def find(api_url: str | None = None, environment: Mapping[str, str] = os.environ) -> Credentials:
     """The credentials in use. Raises CredentialsError without a key, UsageError for an address that must not get it."""
-    login = _login_file(LOGIN_FILE.expanduser())
+    for name in ("CEKURA_API_KEY", "CEKURA_API_URL"):
+        if name in environment and not environment[name].strip():
+            raise CredentialsError(f"{name} is set, but empty.", "Set it, or unset it.")
+    login = _login_file(LOGIN_FILE)
     if key := environment.get("CEKURA_API_KEY", "").strip():
         source = "CEKURA_API_KEY"
     elif key := login.get("api_key", "").strip():
@@ -68,12 +71,12 @@ def origin_of(address: str) -> str:
     if parts.scheme == "http" and host not in _LOOPBACK:
         raise UsageError(f"The API key is not sent over plain HTTP to {host}.", "Use https://.")
     name = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{name}" + (f":{port}" if port else "")
+    return f"{parts.scheme}://{name}" + (f":{port}" if port is not None else "")
 
 
 def _login_file(path: Path) -> dict[str, str]:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = path.expanduser().read_text(encoding="utf-8", errors="replace")
+    except (OSError, RuntimeError):  # no such file, or no home
         return {}
-    return {match[1]: match[2] for line in text.splitlines() if (match := _LINE.match(line))}
+    return {match[1]: match[2] or match[3] or "" for line in text.splitlines() if (match := _LINE.match(line))}

@@ -16,6 +16,8 @@ from engine.where import Field, Row, Type, read_time
 
 from .api import RESULTS
 
+MAX_DIGITS = 18
+
 Id = Annotated[int, Ge(1), Lt(LARGEST)]
 
 STATUSES = (
@@ -43,8 +45,13 @@ def _row(value: Any) -> Row:
     return row
 
 
-def _plain(name: str) -> Callable[[Row], Any]:
-    return lambda row: row.get(name)
+def is_busy(status: object) -> bool:
+    """Whether the service is still at work on a result of this status."""
+    return isinstance(status, str) and status in BUSY
+
+
+def _text(name: str) -> Callable[[Row], Any]:
+    return lambda row: value if isinstance(value := row.get(name), str) else None
 
 
 def _whole(name: str) -> Callable[[Row], Any]:
@@ -52,7 +59,9 @@ def _whole(name: str) -> Callable[[Row], Any]:
 
     def read(row: Row) -> int | None:
         value = row.get(name)
-        return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None
+        if isinstance(value, str) and len(value) <= MAX_DIGITS and value.isdecimal():
+            return int(value)
+        return value if type(value) is int else None
 
     return read
 
@@ -60,7 +69,7 @@ def _whole(name: str) -> Callable[[Row], Any]:
 def _number(name: str) -> Callable[[Row], Any]:
     def read(row: Row) -> float | None:
         value = row.get(name)
-        return float(value) if isinstance(value, int | float) else None
+        return float(value) if isinstance(value, float) or (type(value) is int and abs(value) < LARGEST) else None
 
     return read
 
@@ -70,7 +79,9 @@ def _truth(name: str) -> Callable[[Row], Any]:
 
     def read(row: Row) -> bool | None:
         value = row.get(name)
-        return {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"true": True, "false": False}.get(value.lower())
+        return value if isinstance(value, bool) else None
 
     return read
 
@@ -82,21 +93,23 @@ def _time(name: str) -> Callable[[Row], Any]:
 def _scenario_names(row: Row) -> list[str] | None:
     """A list of {id, name}, or a mapping of such."""
     scenarios = row.get("scenarios")
-    entries = scenarios.values() if isinstance(scenarios, dict) else scenarios or []
+    if isinstance(scenarios, dict):
+        scenarios = list(scenarios.values())
+    entries = scenarios if isinstance(scenarios, list) else []
     return [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
 
 
 FIELDS: Mapping[str, Field] = {
     "id": Field(Type.WHOLE, _whole("id")),
-    "name": Field(Type.TEXT, _plain("name")),
+    "name": Field(Type.TEXT, _text("name")),
     "agent": Field(Type.WHOLE, _whole("agent")),
-    "agent_name": Field(Type.TEXT, _plain("agent_name")),
+    "agent_name": Field(Type.TEXT, _text("agent_name")),
     "agent_inbound": Field(Type.TRUTH, _truth("agent_inbound")),
-    "status": Field(Type.TEXT, _plain("status"), STATUSES),
+    "status": Field(Type.TEXT, _text("status"), STATUSES),
     "success_rate": Field(Type.NUMBER, _number("success_rate")),
     "run_as_text": Field(Type.TRUTH, _truth("run_as_text")),
     "is_cronjob": Field(Type.TRUTH, _truth("is_cronjob")),
-    "run_type": Field(Type.TEXT, _plain("run_type")),
+    "run_type": Field(Type.TEXT, _text("run_type")),
     "scenarios": Field(Type.LIST, _scenario_names),
     "met_expected_outcome_count": Field(Type.WHOLE, _whole("met_expected_outcome_count")),
     "total_expected_outcome_count": Field(Type.WHOLE, _whole("total_expected_outcome_count")),
@@ -127,6 +140,14 @@ class Results(Resource):
     def one(self, item_id: int) -> Request:
         """The result detail."""
         return Request("GET", f"{RESULTS}{item_id}/")
+
+    def is_own_404(self, body: bytes) -> bool:
+        """`{"detail": "Not found."}`: JSON with a detail; a proxy answers HTML."""
+        try:
+            said = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return False
+        return isinstance(said, dict) and isinstance(said.get("detail"), str)
 
     def lasting(self, scope: Any) -> Any:
         """A result can be renamed, and lose its runs of a scenario; it keeps its agent and its project."""

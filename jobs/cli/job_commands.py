@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import rich_click as click
 
 from engine import statedir
 from engine.checkpoint import SUFFIX
-from engine.errors import Exit, RebatchError, UsageError
+from engine.errors import CredentialsError, Exit, RebatchError, UsageError
 from engine.ledger import JobLedger
 from engine.report import exit_code
 from engine.spec import JobSpec, load_spec
@@ -54,15 +55,16 @@ def plan_command(
     async def work() -> int:
         todo = 0
         for job in jobs:
-            ledger = await runner.plan(job, str(spec))
-            await print_plan(ledger, job, style)
+            ledger = await runner.begin(job, str(spec))
+            async with closing(ledger):
+                await runner.plan(ledger, job)
+                await print_plan(ledger, job, style)
             todo += ledger.job["planned"]
             if ledger.job["planned"]:
                 settings.say(f"Nothing has been changed. Carry it out: rebatch run {ledger.job['job']}")
-            ledger.checkpoint.close()
         return Exit.SOMETHING_TO_DO if todo and detailed_exitcode else Exit.DONE
 
-    ctx.exit(anyio.run(work))
+    ctx.exit(runner.run(work))
 
 
 @click.command("run")
@@ -77,6 +79,8 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], style: 
     """Plan the jobs of SPEC (or take the planned JOB), ask, carry out, report."""
     settings = settings_of(ctx)
     if not is_spec(settings, target):
+        if names:
+            raise UsageError("--job chooses from a spec; a JOB is one already.")
         _carry_on(ctx, statedir.find(settings.checkpoints, target), yes=yes, style=style, items=items)
         return
     jobs = _chosen(Path(target), names)
@@ -87,17 +91,18 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], style: 
     async def work() -> int:
         worst: int = Exit.DONE
         for job in jobs:
-            ledger = await runner.plan(job, target)
+            _warn_of_unfinished(settings, job.name)
+            ledger = await runner.begin(job, target)
             code = await _reported(ledger, partial(runner.carry_on, ledger, job), style, items=items)
             worst = worst or code
         return worst
 
-    ctx.exit(anyio.run(work))
+    ctx.exit(runner.run(work))
 
 
 @click.command("resume")
 @click.argument("job", required=False)
-@click.option("--last", is_flag=True, help="The newest job that is not finished.")
+@click.option("--last", is_flag=True, help="The newest job that was agreed to and is not finished.")
 @YES
 @FORMAT
 @ITEMS
@@ -127,34 +132,57 @@ def _carry_on(ctx: click.Context, path: Path, *, yes: bool, style: str, items: b
     async def work() -> int:
         ledger = JobLedger.resume(path)
         spec = spec_of(ledger)
-        if ledger.job["state"] == "finished":
-            settings.say(f"Job {ledger.job['job']} is finished; there is nothing left to do.")
-            return await _reported(ledger, None, style, items=items)
-        runner = _runner(settings, yes=yes)
         return await _reported(ledger, partial(runner.carry_on, ledger, spec), style, items=items)
 
-    ctx.exit(anyio.run(work))
+    look = JobLedger.look(path)
+    look.checkpoint.close()
+    if look.job["state"] == "finished":
+        settings.say(f"Job {look.job['job']} is finished; there is nothing left to do.")
+        ctx.exit(anyio.run(partial(_reported, JobLedger.look(path), None, style, items=items)))
+    runner = _runner(settings, yes=yes)
+    ctx.exit(runner.run(work))
 
 
 async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | None, style: str, *, items: bool) -> int:
     """Do the work, and report whether or not it came to its end. What stopped it is raised after the report."""
     stopped: RebatchError | None = None
+    summary: dict[str, Any] = {}
+    async with closing(ledger):
+        try:
+            if work:
+                await work()
+        except RebatchError as error:
+            stopped = error
+        try:
+            summary = await finish(ledger)
+            if stopped is None or style == "json":
+                await print_report(ledger, summary, style, items=items)
+        except RebatchError as error:  # the disk that stopped the job may not be readable either
+            stopped = stopped or error
+        if stopped:
+            raise stopped
+    return exit_code(summary)
+
+
+@asynccontextmanager
+async def closing(ledger: JobLedger) -> AsyncIterator[None]:
+    """Close a job at the end. One that the key was refused for before it had a plan leaves nothing behind."""
     try:
-        if work:
-            await work()
-    except RebatchError as error:
-        stopped = error
-    try:
-        summary: dict[str, Any] = await finish(ledger)
-        if stopped is None or style == "json":
-            await print_report(ledger, summary, style, items=items)
-    except RebatchError as error:  # the disk that stopped the job may not be readable either
-        stopped = stopped or error
+        yield
+    except CredentialsError:
+        if ledger.job["state"] == "planning":
+            ledger.checkpoint.discard()
+        raise
     finally:
         ledger.checkpoint.close()
-    if stopped:
-        raise stopped
-    return exit_code(summary)
+
+
+def _warn_of_unfinished(settings: Settings, name: str) -> None:
+    """Whoever runs a spec again while its last job is interrupted may mean to resume."""
+    for ledger in statedir.jobs(settings.checkpoints):
+        if ledger.job["spec"] == name and ledger.job["state"] in {"working", "verifying"}:
+            job = ledger.job["job"]
+            settings.say(f"Job {job} of the same name is not finished; to go on with it instead: rebatch resume {job}")
 
 
 def _chosen(path: Path, names: tuple[str, ...]) -> list[JobSpec]:

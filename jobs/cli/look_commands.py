@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import anyio
@@ -34,6 +35,7 @@ def status_command(ctx: click.Context, job: str | None, style: str) -> None:
     """Show where JOB stands; without one, the newest job."""
     import orjson  # noqa: PLC0415 - needed for one format only
 
+    _die_quietly()
     settings = settings_of(ctx)
     if job is None:
         known = statedir.jobs(settings.checkpoints)
@@ -63,6 +65,7 @@ def list_command(ctx: click.Context, style: str) -> None:
     """List all jobs, newest first."""
     import orjson  # noqa: PLC0415 - needed for one format only
 
+    _die_quietly()
     settings = settings_of(ctx)
     jobs = [_entry(ledger) for ledger in statedir.jobs(settings.checkpoints)]
     if style == "json":
@@ -87,12 +90,18 @@ def list_command(ctx: click.Context, style: str) -> None:
 @click.pass_context
 def report_command(ctx: click.Context, job: str, style: str, *, items: bool) -> None:
     """Show what became of JOB: an id, a unique prefix of one, or the path of its checkpoint."""
+    _die_quietly()
     ledger = JobLedger.look(statedir.find(settings_of(ctx).checkpoints, job))
 
     async def show() -> None:
         await print_report(ledger, await summarize(ledger), style, items=items)
 
     anyio.run(show)
+
+
+def _die_quietly() -> None:
+    """When whoever reads our output has gone, as `| head` does, end as every filter does."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _entry(ledger: JobLedger) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from click.exceptions import Exit as Ended
 
 from engine.errors import Exit, RebatchError
 
-from .options import Settings, global_options
+from .options import Settings, Tolerant, global_options
 
 click.rich_click.USE_MARKDOWN = False
 click.rich_click.MAX_WIDTH = 100
@@ -77,6 +77,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command and exit with its code."""
     settings = Settings()
+    sys.stderr = Tolerant(sys.stderr)
     try:
         sys.exit(cli.main(prog_name="rebatch", obj=settings, standalone_mode=False))
     except Ended as ended:
@@ -89,16 +90,8 @@ def main() -> None:
     except RebatchError as error:
         settings.say(str(error), important=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(_quiet_pipe())
     except Exception as error:  # noqa: BLE001 - the last resort: what is printed must not hold a secret
         sys.exit(_unexpected(settings, error))
-
-
-def _quiet_pipe() -> int:
-    """Whoever read our output has gone, as `| head` does; that is no error of ours."""
-    sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115, PTH123 - so that closing it fails no more
-    return Exit.DONE
 
 
 def _unexpected(settings: Settings, error: Exception) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,6 +48,38 @@ class Settings:
         """A message for a person, on stderr; `-q` leaves only the important ones."""
         if important or not self.quiet:
             click.echo(message, err=True)
+
+
+class Tolerant(io.TextIOBase):
+    """A stderr whose reader may go away, or whose disk may be full: a job must not stop for want of an audience."""
+
+    def __init__(self, stream: Any) -> None:
+        """`stream` is the real one."""
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if anybody listens."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if anybody listens."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether a person listens."""
+        return bool(self._stream.isatty())
+
+    def fileno(self) -> int:
+        """The descriptor below."""
+        return int(self._stream.fileno())
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # read-only here
+        """Of the real one."""
+        return str(self._stream.encoding)
 
 
 def settings_of(ctx: click.Context) -> Settings:

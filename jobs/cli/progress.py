@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from engine.progress import Progress
+from engine.tasks import task_group
 from engine.units import show_duration
 
 from .options import Settings
@@ -26,7 +27,7 @@ async def shown(progress: Progress, settings: Settings) -> AsyncIterator[None]:
     if settings.quiet:
         yield
         return
-    async with anyio.create_task_group() as group:
+    async with task_group() as group:
         group.start_soon(_bar if sys.stderr.isatty() else _lines, progress, settings)
         try:
             yield
@@ -64,8 +65,10 @@ async def _lines(progress: Progress, settings: Settings) -> None:
     while True:
         share = progress.done / progress.total if progress.total else 0.0
         now = anyio.current_time()
-        if progress.stage and (
-            stage != progress.stage or share >= said + _LINE_EVERY or now >= said_at + _LINE_EVERY_S
+        if (
+            progress.stage
+            and now >= said_at + _LINE_AT_MOST_EVERY_S
+            and (stage != progress.stage or share >= said + _LINE_EVERY or now >= said_at + _LINE_EVERY_S)
         ):
             stage, said, said_at = progress.stage, share, now
             of = f"{progress.done:,} of {progress.total:,}" if progress.total else f"{progress.done:,}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import rich_click as click
@@ -15,6 +15,7 @@ from engine.control import Control
 from engine.errors import CredentialsError, Exit, RebatchError, SignalledError, StoppedError, UsageError
 from engine.ledger import JobLedger
 from engine.log import configure
+from engine.pace import Pacer
 from engine.report import summarize
 from engine.spec import JobSpec, parse_job
 from engine.tasks import task_group
@@ -30,56 +31,90 @@ _CODES = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM}
 
 
 class Runner:
-    """Works on one job after another with the same settings and credentials."""
+    """Works on one job after another: with one set of credentials, one gate, and one ear for signals."""
 
     def __init__(self, settings: Settings, credentials: Credentials, *, yes: bool) -> None:
         """`yes` answers every question."""
         self.settings, self.credentials, self.yes = settings, credentials, yes
+        self._control = Control()
+        self._pacer: Pacer | None = None
+        self._at_work: JobLedger | None = None
         configure(settings.verbosity, settings.log_format, [credentials.key], color=settings.colors(sys.stderr))
 
-    async def plan(self, spec: JobSpec, source: str) -> JobLedger:
-        """Begin a job and plan it. A job whose plan never came to be for want of a key leaves nothing behind."""
-        ledger = await stages.create(self.settings.checkpoints, spec, origin=self.credentials.origin, source=source)
-        try:
-            await self._stage(ledger, spec, stages.plan)
-        except CredentialsError:
-            ledger.checkpoint.discard()
-            raise
-        except RebatchError as error:
-            _add_way_on(error, ledger)
-            raise
-        return ledger
+    def run(self, main: Callable[[], Awaitable[int]]) -> int:
+        """Run a command to its exit code; the first signal drains, the second forces."""
+        return anyio.run(self._supervised, main)
+
+    async def begin(self, spec: JobSpec, source: str) -> JobLedger:
+        """Begin a job; --yes agrees beforehand to whatever its plan will be. Raises what stopped the job before it."""
+        self._go_on()
+        state_dir, origin = self.settings.checkpoints, self.credentials.origin
+        return await stages.create(state_dir, spec, origin=origin, source=source, approved=self.yes)
+
+    async def plan(self, ledger: JobLedger, spec: JobSpec) -> None:
+        """Plan a job and go no further."""
+        async with self._working(ledger, spec) as work:
+            await self._stage(work, stages.plan)
 
     async def carry_on(self, ledger: JobLedger, spec: JobSpec) -> None:
         """Bring a job to its end from wherever it is, asking first if nobody has agreed to it yet."""
         self._same_origin(ledger)
-        try:
-            await self._stage(ledger, spec, stages.plan)
+        async with self._working(ledger, spec) as work:
+            await self._stage(work, stages.plan)
             if ledger.job["state"] == "finished":
                 return
+            if ledger.job["state"] == "planned":
+                await self._show_plan(ledger, spec)
             if not ledger.job["approved_at"]:
-                await self.show_plan(ledger, spec)
                 self._ask(ledger, spec)
                 await stages.approve(ledger)
-            await self._stage(ledger, spec, stages.carry_out)
+            await self._stage(work, stages.carry_out)
+
+    @asynccontextmanager
+    async def _working(self, ledger: JobLedger, spec: JobSpec) -> AsyncIterator[Work]:
+        self._at_work = ledger
+        try:
+            async with working(ledger, spec, self.credentials.headers, self._gate(spec), self._control) as work:
+                yield work
         except RebatchError as error:
             _add_way_on(error, ledger)
             raise
 
-    async def show_plan(self, ledger: JobLedger, spec: JobSpec) -> None:
-        """Show the plan as a message."""
+    async def _stage(self, work: Work, stage: Callable[[Work], Awaitable[None]]) -> None:
+        async with shown(work.progress, self.settings):
+            await stage(work)
+        if work.ledger.job["state"] != "finished":
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """A signal that came while something else was ending still counts."""
+        if self._control.draining:
+            raise self._control.reason or SignalledError(Exit.SIGINT)
+
+    def _gate(self, spec: JobSpec) -> Pacer:
+        """The gate for this job's rate; the silence that the service asked for is kept from job to job."""
+        if self._pacer is None or self._pacer.rate != spec.limits.rate:
+            before, self._pacer = self._pacer, Pacer(spec.limits.rate)
+            if before:
+                self._pacer.hold(max(before.held_s, 1.0))  # until the last second of the old one is over
+        return self._pacer
+
+    async def _supervised(self, main: Callable[[], Awaitable[int]]) -> int:
+        codes: list[int] = []
+        async with task_group() as group:
+            group.start_soon(_listen, self._control, group.cancel_scope, self.settings)
+            codes.append(await main())
+            group.cancel_scope.cancel()
+        if not codes:  # forced: everything was cancelled
+            stop = self._control.reason or SignalledError(Exit.SIGINT)
+            if self._at_work:
+                _add_way_on(stop, self._at_work)
+            raise stop
+        return codes[0]
+
+    async def _show_plan(self, ledger: JobLedger, spec: JobSpec) -> None:
         text = plan_text(spec, ledger.job, await ledger.groups(), await ledger.chunks())
         self.settings.say(text, important=not self.yes)
-
-    async def _stage(self, ledger: JobLedger, spec: JobSpec, stage: Callable[[Work], Awaitable[None]]) -> None:
-        control = Control()
-        async with task_group() as group, working(ledger, spec, self.credentials.headers, control) as work:
-            group.start_soon(_listen, control, group.cancel_scope, self.settings)
-            async with shown(work.progress, self.settings):
-                await stage(work)
-            group.cancel_scope.cancel()
-        if control.forced:
-            raise control.reason or SignalledError(Exit.SIGINT)
 
     def _ask(self, ledger: JobLedger, spec: JobSpec) -> None:
         if self.yes:
@@ -95,13 +130,15 @@ class Runner:
         planned_at = ledger.job["origin"]
         if planned_at != self.credentials.origin:
             raise UsageError(
-                f"Job {ledger.job['job']} was planned at {planned_at}, and the address in use is {self.credentials.origin}.",
+                f"Job {ledger.job['job']} was planned at {planned_at}; the address in use is {self.credentials.origin}.",
                 "Set CEKURA_API_URL or --api-url to where it was planned.",
             )
 
 
 def _add_way_on(error: RebatchError, ledger: JobLedger) -> None:
     """After whatever stopped the job, the one thing that a person needs to know."""
+    if ledger.job["state"] == "planning" and isinstance(error, CredentialsError):
+        return  # nothing worth keeping: see `_reported`
     if error.exit_code in {Exit.STOPPED, Exit.CREDENTIALS, Exit.SIGINT, Exit.SIGTERM}:
         job = ledger.job["job"]
         error.remedy = f"{error.remedy} The job is saved as far as it came; go on with: rebatch resume {job}".strip()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from jobs.cli.options import global_options
 from jobs.sandbox.settings import Settings, amount, changed
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _credits(_context: click.Context, _parameter: click.Parameter, text: str | N
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of the banner.")
 @click.option("--die-with-parent", is_flag=True, hidden=True, help="Stop when standard input closes.")
 @_with_settings
+@global_options
 def sandbox_command(
     *,
     results: int,
@@ -112,12 +114,10 @@ def sandbox_command(
     die_with_parent: bool,
     **settings: str | None,
 ) -> None:
-    r"""Run a local Cekura to rehearse against, with an audit of what really happened to it.
+    """Run a local Cekura to rehearse against, with an audit of what really happened to it.
 
     Every mishap is off by default. All from --latency on can be changed while it runs, and --balance:
-
-    \b
-    curl -X PATCH -d '{"errors_after": "5%"}' http://127.0.0.1:8410/sandbox/faults
+    curl -X PATCH -d '{"errors_after": "5%"}' URL/sandbox/faults
     """
     from jobs.sandbox import server, state  # noqa: PLC0415 - aiohttp and apsw are for those who start it
 

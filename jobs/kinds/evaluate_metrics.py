@@ -14,14 +14,16 @@ from annotated_types import Len
 from pydantic import AfterValidator
 from pydantic import Field as Option
 
-from engine.fates import ItemFate
+from engine.fates import ItemFate, Outcome
 from engine.kind import Evidence, Kind, Resource, Strict
 from engine.spec import LARGEST
 from engine.transport import Request
 from engine.where import Row
 
 from ..api import RESULTS
-from ..results import BUSY, Id, Results
+from ..results import Id, Results, is_busy
+
+REFUSED = 400
 
 
 def _once_each(metrics: list[int]) -> list[int]:
@@ -64,6 +66,10 @@ class EvaluateMetrics(Kind):
         body = orjson.dumps({"result_ids": ids, "metric_ids": action.metrics})
         return Request("POST", f"{RESULTS}bulk_evaluate_metrics/", body=body)
 
+    def stops_all(self, outcome: Outcome) -> bool:
+        """The balance is checked for the whole batch first: what it does not cover now, it may after a payment."""
+        return outcome.status == REFUSED and "balance" in (outcome.error or "").lower()
+
     def evidence(self, before: list[Any], after: Row | None) -> Evidence:
         """A result that was taken flips to *running* and later leaves it; `updated_at` moves both times."""
         if after is None:
@@ -71,4 +77,6 @@ class EvaluateMetrics(Kind):
         now = self.resource.fingerprint(after)
         if now == before:
             return Evidence.UNMOVED
-        return Evidence.WORKING if after.get("status") in BUSY else Evidence.APPLIED
+        if is_busy(before[0]):
+            return Evidence.UNCLEAR  # it may have moved by what it was busy with
+        return Evidence.WORKING if is_busy(now[0]) else Evidence.APPLIED

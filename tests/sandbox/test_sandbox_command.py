@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.sandbox.conftest import Start
+    from tests.service import Start
 
 COMMAND = [sys.executable, "-m", "jobs.cli.sandbox_command"]
 

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.sandbox.conftest import Sandbox, Start
+    from tests.service import Sandbox, Start
 
 FOREIGN = 20012
 ELIGIBLE = ("completed", "failed")

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.sandbox.conftest import Sandbox, Start
+    from tests.service import Sandbox, Start
 
 RESULT_FIELDS = [
     "id",

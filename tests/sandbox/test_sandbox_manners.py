@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Sandbox
+    from tests.service import Sandbox
 
 DELETE = "/test_framework/v1/results/bulk_delete/"
 INTEGER = ["A valid integer is required."]

@@ -1,0 +1,142 @@
+"""A whole world in one process and in virtual time: the real service over loopback, the real engine, real files.
+
+A kill is what SIGKILL leaves behind: the checkpoint's files as they are at that instant, and nothing else.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import anyio
+from aiohttp import web
+
+from engine import job as stages
+from engine.client import Client
+from engine.ledger import JobLedger
+from engine.pace import Pacer
+from engine.spec import JobSpec, parse_spec
+from engine.transport import connect
+from engine.work import Work
+from jobs import kinds
+from jobs.api import KEY_HEADER
+from jobs.sandbox.audit import evaluations, summary
+from jobs.sandbox.listing import OURS
+from jobs.sandbox.server import application
+from jobs.sandbox.settings import Settings
+from jobs.sandbox.sql import column
+from jobs.sandbox.state import Sandbox, build
+from jobs.sandbox.world import ELIGIBLE
+
+EPOCH = 1_780_000_000.0
+
+
+@dataclass
+class World:
+    """A service and a place for checkpoints. `dice` decides everything that is left to chance."""
+
+    folder: Path
+    sandbox: Sandbox
+    origin: str
+    dice: Random
+    eligible: set[str]  # runs of completed and failed results that an evaluation reaches, by id
+    path: Path | None = None
+    kills: int = 0
+    spec: JobSpec = field(init=False)
+
+    def read(self, spec: str) -> None:
+        """Take the only job of a spec."""
+        (self.spec,) = parse_spec(spec, kinds.find())
+
+    async def live(self, until: Callable[[], float] | None = None) -> dict[str, int] | None:
+        """One process: begin the job or resume it, and go on to its end; None if killed before, `until()` seconds from now."""
+        ended: list[dict[str, int]] = []
+        async with anyio.create_task_group() as process:
+            process.start_soon(self._process, ended, process.cancel_scope)
+            if until is not None:
+                await anyio.sleep(until())
+                self._remains()
+                process.cancel_scope.cancel()
+        if not ended and self.path is not None:
+            self._bury()
+        return ended[0] if ended else None
+
+    async def _process(self, ended: list[dict[str, int]], whole: anyio.CancelScope) -> None:
+        ledger = await self._open()
+        async with connect(
+            self.origin, {KEY_HEADER: self.sandbox.key}, connections=16, timeout_s=self.spec.limits.timeout
+        ) as transport:
+            client = Client(
+                transport, Pacer(self.spec.limits.rate), progress=ledger.progress, attempts=50, dice=self.dice
+            )
+            work = Work(self.spec, client, ledger, wall=lambda: EPOCH + anyio.current_time())
+            await stages.plan(work)
+            await stages.carry_out(work)
+        ended.append(await ledger.counts())
+        ledger.checkpoint.close()
+        whole.cancel()
+
+    async def _open(self) -> JobLedger:
+        if self.path is not None and self.path.exists():
+            return JobLedger.resume(self.path)
+        ledger = await stages.create(self.folder / str(self.kills), self.spec, origin=self.origin, source="simulation")
+        self.path = ledger.checkpoint.path
+        return ledger
+
+    def _remains(self) -> None:
+        """Copy what is on the disk now: SIGKILL takes the process, not what it wrote."""
+        self.kills += 1
+        if self.path is None:
+            return
+        after = self.folder / str(self.kills)
+        after.mkdir()
+        for suffix in ("", "-wal"):
+            if (file := self.path.with_name(self.path.name + suffix)).exists():
+                shutil.copy(file, after / file.name)
+
+    def _bury(self) -> None:
+        """Go on with the copy."""
+        assert self.path is not None
+        after = self.folder / str(self.kills) / self.path.name
+        try:
+            JobLedger.look(after).checkpoint.close()
+            self.path = after
+        except Exception:
+            self.path = None
+            raise
+
+    def audit(self) -> dict[str, Any]:
+        """What really happened."""
+        return summary(self.sandbox.store.db, self.sandbox.arrivals, self.sandbox.store.balance)
+
+    def evaluated(self) -> dict[str, int]:
+        """How often each run was evaluated."""
+        return evaluations(self.sandbox.store.db, None, None)
+
+
+def _eligible(sandbox: Sandbox) -> set[str]:
+    ours = f"SELECT id FROM result WHERE {OURS} AND status IN ('completed', 'failed')"
+    reached = (
+        f"SELECT CAST(id AS TEXT) FROM run WHERE result IN ({ours}) AND deleted_us IS NULL AND status IN {ELIGIBLE}"
+    )
+    return set(column(sandbox.store.db, reached))
+
+
+@asynccontextmanager
+async def world(folder: Path, seed: int, results: int, **settings: Any) -> AsyncIterator[World]:
+    """Open a world that behaves in the same way for the same seed."""
+    sandbox = build(results=results, seed=seed, settings=Settings(**settings), monotonic=anyio.current_time)
+    runner = web.AppRunner(application(sandbox), handle_signals=False, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr] # aiohttp offers no other way
+    try:
+        yield World(folder, sandbox, f"http://127.0.0.1:{port}", Random(seed), _eligible(sandbox))
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,345 @@
+"""The books of a job: chunks that cover the plan, compare-and-set, and counts that always add up."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.checkpoint import SUFFIX, Checkpoint
+from engine.errors import UsageError
+from engine.fates import Fate, ItemFate, Outcome
+from engine.kind import CHUNK
+from engine.ledger import Chunk, JobLedger, Seen, StaleAttemptError
+
+APPLIED = Outcome(Fate.APPLIED, 200)
+REFUSED = Outcome(Fate.REJECTED, 400, "400 Bad Request: no")
+LOST = Outcome(Fate.UNKNOWN, 504, "504 Gateway Timeout")
+
+
+@contextmanager
+def ledger() -> Iterator[JobLedger]:
+    """A ledger of a new checkpoint. Hypothesis wants a new one for each example."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Checkpoint.create(Path(folder) / f"a{SUFFIX}")
+        try:
+            yield JobLedger(checkpoint)
+        finally:
+            checkpoint.close()
+
+
+def run(use: Callable[[JobLedger], Awaitable[None]]) -> None:
+    """Run a test against a ledger of its own."""
+
+    async def main() -> None:
+        with ledger() as book:
+            await use(book)
+
+    anyio.run(main)
+
+
+async def plan(book: JobLedger, groups: dict[int, int]) -> int:
+    """Freeze a plan of so many items in each group; the answer is how many they are. Ids are 10, 20, 30, …."""
+    numbers = (group for group, size in groups.items() for _ in range(size))
+    rows = [Seen(10 * (index + 1), group, ["completed", "t", 0.5]) for index, group in enumerate(numbers)]
+    await book.see(rows)
+    await book.freeze(planned=len(rows), in_scope=len(rows))
+    return len(rows)
+
+
+async def chunks(book: JobLedger) -> list[Chunk]:
+    """Everything that is to be sent."""
+    return list(await book.pending(-1, 10**9, 10**9))
+
+
+@settings(max_examples=40)
+@given(groups=st.dictionaries(st.integers(0, 9), st.integers(0, 350), max_size=5))
+def test_a_plan_is_cut_into_chunks_that_hold_each_item_once(groups: dict[int, int]) -> None:
+    """At most a hundred, of one group, in order, none twice, none missing, none smaller than need be."""
+
+    async def use(book: JobLedger) -> None:
+        total = await plan(book, groups)
+        cut = await chunks(book)
+        assert sorted(item for chunk in cut for item in chunk.ids) == [10 * (n + 1) for n in range(total)]
+        assert all(0 < len(chunk.ids) == chunk.last - chunk.first + 1 <= CHUNK for chunk in cut)
+        sizes: Counter[int] = Counter()
+        for chunk in cut:
+            sizes[chunk.group] += len(chunk.ids)
+        assert sizes == Counter({group: size for group, size in groups.items() if size})
+        assert len(cut) == await book.chunks() == sum(-(-size // CHUNK) for size in groups.values())
+        assert (await book.counts())["not_attempted"] == total
+        assert await book.span() == ((1, total) if total else (0, -1))
+
+    run(use)
+
+
+async def _sees_again(book: JobLedger) -> None:
+    await book.see([Seen(1, 0, ["old"]), Seen(2, 0, None), Seen(3, 0, ["x"])])
+    await book.see([Seen(1, 0, ["new"]), Seen(2, 0, ["now selected"]), Seen(3, 0, None)])
+    assert await book.count_seen() == (3, 2)
+    await book.freeze(planned=2)
+    assert [item["id"] for item in await book.items()] == [1, 2]
+    assert await book.accepted([1, 2]) == {}
+    (chunk,) = await chunks(book)
+    await book.begin(chunk, 1.0)
+    (unsettled,) = await book.unsettled(0, 99)
+    assert unsettled.fingerprints == {1: ["new"], 2: ["now selected"]}
+
+
+def test_a_row_read_again_replaces_what_was_read_before() -> None:
+    """A duplicate or moved row counts once, as it was last."""
+    run(_sees_again)
+
+
+def test_a_pending_chunk_is_found_from_where_one_is() -> None:
+    """In order, beyond a position, up to another, so many at once."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {1: 450})
+        firsts = [chunk.first for chunk in await chunks(book)]
+        assert firsts == [1, 101, 201, 301, 401]
+        assert [chunk.first for chunk in await book.pending(1, 301, 10)] == [101, 201, 301]
+        assert [chunk.first for chunk in await book.pending(101, 450, 2)] == [201, 301]
+
+    run(use)
+
+
+def test_a_chunk_begins_once() -> None:
+    """While an attempt is open, and after the chunk has a fate, nobody else begins it."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {1: 5})
+        (chunk,) = await chunks(book)
+        token = await book.begin(chunk, 1.0)
+        with pytest.raises(StaleAttemptError):
+            await book.begin(chunk, 2.0)
+        await book.record(token, chunk, APPLIED, ItemFate.ACCEPTED, 3.0)
+        with pytest.raises(StaleAttemptError):
+            await book.begin(chunk, 4.0)
+        assert (await book.items())[0]["attempts"] == 1
+
+    run(use)
+
+
+def test_a_slow_worker_cannot_overwrite_a_newer_attempt() -> None:
+    """An outcome with a stale token is refused, and changes nothing."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {1: 5})
+        (chunk,) = await chunks(book)
+        slow = await book.begin(chunk, 1.0)
+        await book.free_unsettled()
+        newer = await book.begin(chunk, 2.0)
+        with pytest.raises(StaleAttemptError):
+            await book.record(slow, chunk, REFUSED, ItemFate.FAILED, 3.0)
+        assert (await book.counts())["unsettled"] == 5
+        await book.record(newer, chunk, APPLIED, ItemFate.ACCEPTED, 4.0)
+        assert (await book.counts())["accepted"] == 5
+        with pytest.raises(StaleAttemptError):
+            await book.settle(chunk, ItemFate.HELD, "x", {})
+
+    run(use)
+
+
+def test_an_intent_without_an_outcome_is_unsettled() -> None:
+    """After a kill its chunk is there, with the fingerprints to compare."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {4: 3})
+        (chunk,) = await chunks(book)
+        await book.begin(chunk, 12.5)
+        assert await chunks(book) == []
+        (unsettled,) = await book.unsettled(1, 3)
+        assert (unsettled.chunk.first, unsettled.chunk.last, unsettled.chunk.ids) == (1, 3, (10, 20, 30))
+        assert unsettled.fingerprints[20] == ["completed", "t", 0.5]
+        assert await book.unsettled(2, 3) == []
+
+    run(use)
+
+
+def test_settling_gives_items_their_own_fates_and_sends_only_the_rest_again() -> None:
+    """What moved or is unclear leaves the chunk; what did not move travels again without it."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {1: 4})
+        (chunk,) = await chunks(book)
+        await book.begin(chunk, 1.0)
+        apart = {10: (ItemFate.ACCEPTED, None), 20: (ItemFate.HELD, "unclear")}
+        await book.settle(chunk, ItemFate.NOT_ATTEMPTED, None, apart)
+        (rest,) = await chunks(book)
+        assert rest.ids == (30, 40)
+        token = await book.begin(rest, 2.0)
+        await book.record(token, rest, APPLIED, ItemFate.ACCEPTED, 3.0)
+        assert [item["fate"] for item in await book.items()] == ["accepted", "held", "accepted", "accepted"]
+        assert await book.reasons() == [("held", "unclear", 1)]
+        counts = await book.counts()
+        assert (counts["accepted"], counts["held"], sum(counts.values())) == (3, 1, 4)
+
+    run(use)
+
+
+def test_verifying_confirms_what_is_gone_and_folds_whole_chunks() -> None:
+    """Items met unchanged stay apart; where all are confirmed the chunk says so for them."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {1: 150})
+        for chunk in await chunks(book):
+            await book.record(await book.begin(chunk, 1.0), chunk, APPLIED, ItemFate.ACCEPTED, 2.0)
+        await book.mark_unchanged([10, 20], look=7)
+        await book.confirm_unmet(look=7)
+        await book.settle_unchanged(7, ItemFate.FAILED, "still there")
+        await book.fold()
+        counts = await book.counts()
+        assert (counts["confirmed"], counts["failed"], sum(counts.values())) == (148, 2, 150)
+        assert await book.reasons() == [("failed", "still there", 2)]
+        assert await book.next_accepted(0, 99) == []
+
+    run(use)
+
+
+def test_marking_every_item_folds_its_chunk() -> None:
+    """Confirmed one by one or all at once, the report is the same."""
+
+    async def use(book: JobLedger) -> None:
+        total = await plan(book, {1: 30})
+        (chunk,) = await chunks(book)
+        await book.record(await book.begin(chunk, 1.0), chunk, APPLIED, ItemFate.ACCEPTED, 2.0)
+        assert len(await book.next_accepted(0, 99)) == 30
+        assert set(await book.accepted([10, 20, 999])) == {10, 20}
+        await book.mark({10 * (n + 1): (ItemFate.CONFIRMED, None) for n in range(total)})
+        await book.fold()
+        assert (await book.counts())["confirmed"] == 30
+        assert {item["fate"] for item in await book.items()} == {"confirmed"}
+
+    run(use)
+
+
+def test_items_come_in_pages_with_what_was_said_of_them() -> None:
+    """In the order of the plan, beyond a position, with status, error and attempts."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {1: 3, 2: 2})
+        first, _ = await chunks(book)
+        await book.record(await book.begin(first, 1.0), first, REFUSED, ItemFate.FAILED, 2.0)
+        items = await book.items(limit=4)
+        assert [item["seq"] for item in items] == [1, 2, 3, 4]
+        assert items[0] == {
+            "seq": 1, "id": 10, "fate": "failed", "http_status": 400, "error": "400 Bad Request: no", "attempts": 1,
+        }  # fmt: skip
+        assert (await book.items(after=4))[0]["fate"] == "not_attempted"
+        assert await book.items(after=5) == []
+        assert await book.groups() == [(1, 3, 1), (2, 2, 1)]
+
+    run(use)
+
+
+def test_reasons_name_only_items_that_there_are() -> None:
+    """A chunk's error of which every item has become something else is nobody's reason."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {1: 2})
+        (chunk,) = await chunks(book)
+        await book.record(await book.begin(chunk, 1.0), chunk, REFUSED, ItemFate.FAILED, 2.0)
+        assert await book.reasons() == [("failed", "400 Bad Request: no", 2)]
+        await book.mark({10: (ItemFate.CONFIRMED, None), 20: (ItemFate.HELD, "look")})
+        assert await book.reasons() == [("held", "look", 1)]
+
+    run(use)
+
+
+def test_facts_and_counters_survive_being_closed(tmp_path: Path) -> None:
+    """What is noted is read back as it was, the counters with whatever was written last."""
+    path = tmp_path / f"b{SUFFIX}"
+
+    async def main() -> None:
+        book = JobLedger(Checkpoint.create(path))
+        await book.note(job="b", raw={"where": {"name": "“ü”"}}, nothing=None)
+        book.progress.requests, book.progress.retries = 12, 3
+        await book.note(state="working")
+        book.checkpoint.close()
+        again = JobLedger.resume(path)
+        assert (again.job["raw"], again.job["nothing"], again.job["state"]) == (
+            {"where": {"name": "“ü”"}},
+            None,
+            "working",
+        )
+        assert (again.progress.requests, again.progress.retries) == (12, 3)
+        again.checkpoint.close()
+
+    anyio.run(main)
+
+
+def test_a_job_stopped_before_it_began_is_told_and_let_go(tmp_path: Path) -> None:
+    """An empty checkpoint is no job; its lock is free again."""
+    path = tmp_path / f"c{SUFFIX}"
+    Checkpoint.create(path).close()
+    for _ in range(2):
+        with pytest.raises(UsageError, match="before it began"):
+            JobLedger.resume(path)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["begin", "record", "stale", "settle", "mark", "look", "unmet", "unchanged", "fold", "free"]),
+        st.integers(0, 30),
+        st.sampled_from(list(ItemFate)),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=40)
+@given(groups=st.dictionaries(st.integers(0, 3), st.integers(1, 120), min_size=1, max_size=3), steps=STEPS)
+def test_counts_add_up_whatever_happens(groups: dict[int, int], steps: list[tuple[str, int, ItemFate]]) -> None:
+    """After any sequence of what flows may write, every planned item has exactly one fate, in sum and one by one."""
+
+    async def use(book: JobLedger) -> None:
+        total = await plan(book, groups)
+        tokens: dict[int, tuple[int, Chunk]] = {}
+        for what, which, fate in steps:
+            await _step(book, tokens, what, which, fate)
+            counts = await book.counts()
+            assert sum(counts.values()) == total
+            assert min(counts.values()) >= 0
+            each = Counter(item["fate"] for item in await book.items())
+            assert {name: number for name, number in counts.items() if number} == each
+            assert all(number >= 0 for _, _, number in await book.reasons())
+
+    run(use)
+
+
+async def _step(book: JobLedger, tokens: dict[int, tuple[int, Chunk]], what: str, which: int, fate: ItemFate) -> None:
+    pending, items = await chunks(book), await book.items()
+    chosen = items[which % len(items)]["id"]
+    actions: dict[str, Callable[[], Awaitable[Any]]] = {
+        "mark": lambda: book.mark({chosen: (fate, "said")}),
+        "look": lambda: book.mark_unchanged([chosen], 1),
+        "unmet": lambda: book.confirm_unmet(1),
+        "unchanged": lambda: book.settle_unchanged(1, fate, "said"),
+        "fold": book.fold,
+        "free": book.free_unsettled,
+    }
+    if what in actions:
+        await actions[what]()
+    elif what == "begin" and pending:
+        chunk = pending[which % len(pending)]
+        tokens[chunk.first] = (await book.begin(chunk, 1.0), chunk)
+    elif tokens and what in {"record", "stale", "settle"}:
+        first = sorted(tokens)[which % len(tokens)]
+        token, chunk = tokens[first]
+        with_token = token + 1000 if what == "stale" else token
+        try:
+            if what == "settle":
+                await book.settle(chunk, fate, "said", {chunk.ids[0]: (ItemFate.HELD, None)} if chunk.ids else {})
+            else:
+                await book.record(with_token, chunk, LOST, fate, 2.0)
+        except StaleAttemptError:
+            assert what != "record" or first in tokens
