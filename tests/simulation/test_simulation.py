@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
-import structlog
 
 from engine.fates import ItemFate
 from tests import virtual_time
@@ -35,16 +33,6 @@ FAULTS = {
 LONGEST_LIFE_S = 6.0  # of a process that is killed; a quiet job of this size takes about as long
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Nothing is logged: the sandbox and the engine share this process."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
-    structlog.reset_defaults()
-
-
 @pytest.mark.parametrize("seed", range(24))
 def test_no_trouble_and_no_kill_doubles_or_loses_an_evaluation(seed: int, tmp_path: Path) -> None:
     """Whatever befalls requests and processes, each eligible run is evaluated exactly once."""
@@ -64,7 +52,7 @@ def test_no_trouble_and_no_kill_doubles_or_loses_an_evaluation(seed: int, tmp_pa
 async def _live_until_done(here: World, kills: int) -> dict[str, int]:
     """Processes that are killed after a while, then one that is left alone."""
     for _ in range(kills):
-        if counts := await here.live(lambda: here.dice.uniform(0, LONGEST_LIFE_S)):
+        if counts := await here.live(lambda: anyio.sleep(here.dice.uniform(0, LONGEST_LIFE_S))):
             return counts
     counts = await here.live()
     assert counts is not None

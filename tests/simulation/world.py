@@ -6,7 +6,7 @@ A kill is what SIGKILL leaves behind: the checkpoint's files as they are at that
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from engine.client import Client
 from engine.ledger import JobLedger
 from engine.pace import Pacer
 from engine.spec import JobSpec, parse_spec
+from engine.tasks import task_group
 from engine.transport import connect
 from engine.work import Work
 from jobs import kinds
@@ -47,26 +48,33 @@ class World:
     eligible: set[str]  # runs of completed and failed results that an evaluation reaches, by id
     path: Path | None = None
     kills: int = 0
+    clock_s: float = EPOCH  # what the wall clock shows at the beginning; it may be set
     spec: JobSpec = field(init=False)
 
     def read(self, spec: str) -> None:
         """Take the only job of a spec."""
         (self.spec,) = parse_spec(spec, kinds.find())
 
-    async def live(self, until: Callable[[], float] | None = None) -> dict[str, int] | None:
-        """One process: begin the job or resume it, and go on to its end; None if killed before, `until()` seconds from now."""
+    async def plan(self) -> None:
+        """One process that plans and ends."""
+        await self.live(carry_out=False)
+
+    async def live(
+        self, until: Callable[[], Awaitable[object]] | None = None, *, carry_out: bool = True
+    ) -> dict[str, int] | None:
+        """One process: begin the job or resume it, and go on to its end; None if killed when `until()` was over."""
         ended: list[dict[str, int]] = []
-        async with anyio.create_task_group() as process:
-            process.start_soon(self._process, ended, process.cancel_scope)
+        async with task_group() as process:
+            process.start_soon(self._process, ended, process.cancel_scope, carry_out)
             if until is not None:
-                await anyio.sleep(until())
+                await until()
                 self._remains()
                 process.cancel_scope.cancel()
         if not ended and self.path is not None:
             self._bury()
         return ended[0] if ended else None
 
-    async def _process(self, ended: list[dict[str, int]], whole: anyio.CancelScope) -> None:
+    async def _process(self, ended: list[dict[str, int]], whole: anyio.CancelScope, carry_out: bool) -> None:  # noqa: FBT001 - start_soon knows no keywords
         ledger = await self._open()
         async with connect(
             self.origin, {KEY_HEADER: self.sandbox.key}, connections=16, timeout_s=self.spec.limits.timeout
@@ -74,9 +82,10 @@ class World:
             client = Client(
                 transport, Pacer(self.spec.limits.rate), progress=ledger.progress, attempts=50, dice=self.dice
             )
-            work = Work(self.spec, client, ledger, wall=lambda: EPOCH + anyio.current_time())
+            work = Work(self.spec, client, ledger, wall=lambda: self.clock_s + anyio.current_time())
             await stages.plan(work)
-            await stages.carry_out(work)
+            if carry_out:
+                await stages.carry_out(work)
         ended.append(await ledger.counts())
         ledger.checkpoint.close()
         whole.cancel()

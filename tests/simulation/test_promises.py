@@ -1,0 +1,198 @@
+"""One story for each way in which a promise was once broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import anyio
+import pytest
+
+from engine.errors import Exit, GuardError, ServiceError, SignalledError
+from engine.fates import ItemFate
+from engine.ledger import JobLedger
+from jobs.cli.options import Settings
+from jobs.cli.runner import Runner
+from jobs.credentials import Credentials
+from jobs.sandbox.audit import evaluations
+from tests.simulation.world import World, world
+from tests.virtual_time import run
+
+
+def spec(action: str, **limits: object) -> str:
+    """A spec of one job on all completed and failed results of agent 101."""
+    given = "".join(f", {name}: {value}" for name, value in limits.items())
+    return f"""
+version: 1
+jobs:
+  - name: story
+    resource: results
+    scope: {{agent_id: 101}}
+    where: {{status: [completed, failed]}}
+    action: {action}
+    limits: {{rate: 50/s, concurrency: 4{given}}}
+"""
+
+
+EVALUATE = "{type: evaluate_metrics, metrics: [%d]}"
+DELETE = "{type: delete_results}"
+
+
+def runs_of(here: World, metric: int) -> dict[str, int]:
+    """How often each run was evaluated by a metric."""
+    return evaluations(here.sandbox.store.db, 101, metric)
+
+
+def test_what_moved_between_plan_and_run_is_not_taken_for_our_doing(tmp_path: Path) -> None:
+    """A plan of yesterday, everything evaluated by somebody else since, and answers lost: nothing is lost with them."""
+
+    async def story() -> None:
+        async with world(tmp_path, 3, 900) as here:
+            here.read(spec(EVALUATE % 12, settle="5s", timeout="2s"))
+            await here.plan()
+            planned, here.path = here.path, None
+            here.read(spec(EVALUATE % 11))
+            await here.live()
+            everything = set(runs_of(here, 11))
+            here.path = planned
+            here.read(spec(EVALUATE % 12, settle="5s", timeout="2s"))
+            here.sandbox.settings = replace(here.sandbox.settings, errors=0.6, only="writes")
+            await here.live()
+            assert set(runs_of(here, 12)) == everything
+            assert max(runs_of(here, 12).values()) == 1
+
+    run(story)
+
+
+async def _until_written(here: World) -> None:
+    """Until the service has a request that changes something, and a little longer."""
+    while not any(arrival.method == "POST" for arrival in here.sandbox.arrivals.last):  # noqa: ASYNC110 - time is virtual
+        await anyio.sleep(1)
+    await anyio.sleep(1)
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 3_600.0])
+def test_a_clock_that_jumps_makes_nothing_be_sent_twice(tmp_path: Path, jump_s: float) -> None:
+    """Killed in flight, resumed at once with another clock: the service's work on the request is waited for all the same."""
+
+    async def story() -> None:
+        async with world(tmp_path, 4, 900) as here:
+            here.read(spec(EVALUATE % 11, settle="60s", timeout="50s"))
+            await here.plan()
+            here.sandbox.settings = replace(here.sandbox.settings, latency=40.0, only="writes")
+            assert await here.live(lambda: _until_written(here)) is None
+            assert here.audit()["evaluations"]["calls"] == 0, "the service is at work on it"
+            here.sandbox.settings = replace(here.sandbox.settings, latency=0.0)
+            here.clock_s += jump_s
+            await here.live()
+            await anyio.sleep(60)  # by then the service has done all that it was ever asked
+            assert here.audit()["evaluations"]["evaluated_twice"] == 0
+            assert set(runs_of(here, 11)) <= here.eligible
+
+    run(story)
+
+
+@pytest.mark.parametrize("action", [DELETE, EVALUATE % 11])
+def test_a_job_stops_when_nothing_of_its_plan_can_be_seen(tmp_path: Path, action: str) -> None:
+    """The key of another account at the same address sees no item of the plan; a deletion would be confirmed by absence."""
+
+    async def story() -> None:
+        async with world(tmp_path, 5, 600) as here, world(tmp_path / "other", 6, 0) as other:
+            here.read(spec(action))
+            await here.plan()
+            here.origin = other.origin
+            with pytest.raises(GuardError, match="account"):
+                await here.live()
+            assert other.audit()["totals"]["by_status"].keys() == {"404"}
+
+    run(story)
+
+
+def test_a_deletion_is_confirmed_only_where_the_result_is_gone(tmp_path: Path) -> None:
+    """What the service took and did not delete has failed, with words; the rest is confirmed."""
+
+    async def story() -> None:
+        async with world(tmp_path, 7, 600) as here:
+            here.read(spec(DELETE))
+            here.sandbox.settings = replace(here.sandbox.settings, churn=0.0)
+            await here.plan()
+            counts = await here.live()
+            assert counts is not None
+            assert counts[ItemFate.CONFIRMED] == sum(counts.values()) == here.audit()["deletions"]["results"]
+
+    run(story)
+
+
+def test_a_signal_that_came_while_planning_ended_begins_nothing(tmp_path: Path) -> None:
+    """Draining that began too late to cut the plan short still keeps the first write from being sent."""
+
+    async def story() -> None:
+        async with world(tmp_path, 8, 600) as here:
+            here.read(spec(DELETE))
+            settings = Settings(quiet=True, state_dir=tmp_path / "state")
+            runner = Runner(settings, Credentials(here.sandbox.key, here.origin, "test"), yes=True)
+            ledger = await runner.begin(here.spec, "test")
+            await runner.plan(ledger, here.spec)
+            runner._control.drain(SignalledError(Exit.SIGINT))
+            with pytest.raises(SignalledError) as stopped:
+                await runner.carry_on(ledger, here.spec)
+            assert stopped.value.exit_code == Exit.SIGINT
+            assert ledger.job["job"] in stopped.value.remedy
+            assert here.audit()["deletions"]["results"] == 0
+
+    run(story)
+
+
+def test_one_gate_serves_all_stages_and_jobs_of_a_command(tmp_path: Path) -> None:
+    """At one request a second, the last read of the plan and the first write are a second apart."""
+
+    async def story() -> None:
+        async with world(tmp_path, 9, 300) as here:
+            here.read(spec(EVALUATE % 11, verify="0s").replace("50/s", "1/s"))
+            settings = Settings(quiet=True, state_dir=tmp_path / "state")
+            runner = Runner(settings, Credentials(here.sandbox.key, here.origin, "test"), yes=True)
+            ledger = await runner.begin(here.spec, "test")
+            await runner.carry_on(ledger, here.spec)
+            at = [arrival.at_s for arrival in here.sandbox.arrivals.last]
+            assert len(at) > 2
+            assert min(later - earlier for earlier, later in pairwise(at)) > 0.99
+
+    run(story)
+
+
+def test_an_outage_holds_a_bounded_number_of_chunks(tmp_path: Path) -> None:
+    """When nothing is answered, what waits for its fate is bounded; the rest waits in the checkpoint, not in memory."""
+
+    async def story() -> None:
+        async with world(tmp_path, 10, 40_000) as here:
+            here.read(
+                spec(EVALUATE % 11, settle="10m", timeout="2s").replace("agent_id: 101", "").replace("50/s", "1000/s")
+            )
+            await here.plan()
+            here.sandbox.settings = replace(here.sandbox.settings, errors=1.0, only="writes")
+            assert await here.live(lambda: anyio.sleep(60)) is None
+            assert here.path is not None
+            ledger = JobLedger.look(here.path)
+            counts = await ledger.counts()
+            assert 0 < counts[ItemFate.UNSETTLED] <= 256 * 100
+            assert counts[ItemFate.NOT_ATTEMPTED] > 0
+            ledger.checkpoint.close()
+
+    run(story)
+
+
+def test_a_plan_fails_when_a_page_cannot_be_had(tmp_path: Path) -> None:
+    """A part of a list is never taken for the whole."""
+
+    async def story() -> None:
+        async with world(tmp_path, 11, 3000) as here:
+            here.read(spec(DELETE).replace("agent_id: 101", ""))
+            here.sandbox.settings = replace(here.sandbox.settings, truncate=1.0)
+            with pytest.raises(ServiceError, match="broke off"):
+                await here.plan()
+            assert here.path is not None
+            assert JobLedger.look(here.path).job["state"] == "planning"
+            assert anyio.current_time() > 1
+
+    run(story)
