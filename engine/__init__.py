@@ -22,10 +22,10 @@ if TYPE_CHECKING:
         StoppedError,
         UsageError,
     )
-    from .fates import Fate, ItemFate, Outcome, Reply, decipher
+    from .exchange import Reply, Request
+    from .fates import Fate, ItemFate, Outcome, decipher
     from .kind import CHUNK, Evidence, Kind, Page, Resource, Strict
     from .spec import JobSpec, SpecError, load_spec, parse_spec
-    from .transport import Request
     from .where import Field, Type
 
 _HOME = {
@@ -42,10 +42,10 @@ _HOME = {
         "StoppedError",
         "UsageError",
     ),
-    "fates": ("Fate", "ItemFate", "Outcome", "Reply", "decipher"),
+    "exchange": ("Reply", "Request"),
+    "fates": ("Fate", "ItemFate", "Outcome", "decipher"),
     "kind": ("CHUNK", "Evidence", "Kind", "Page", "Resource", "Strict"),
     "spec": ("JobSpec", "SpecError", "load_spec", "parse_spec"),
-    "transport": ("Request",),
     "where": ("Field", "Type"),
 }
 

@@ -23,7 +23,7 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
-from .errors import CheckpointError, LockedError, UsageError
+from .errors import CheckpointError, LockedError, RebatchError, UsageError
 
 T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
@@ -95,6 +95,15 @@ class Checkpoint:
         except OSError as error:
             remedy = "Choose another place: --state-dir DIR."
             raise CheckpointError(f"{path}: cannot be made: {error.strerror}.", remedy) from None
+        try:
+            return cls._begin(path)
+        except RebatchError:  # a file without a job in it would only be in the way
+            for leftover in (path, lock_path(path)):
+                leftover.unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def _begin(cls, path: Path) -> Checkpoint:
         lock = _lock(path)
         with _disk(path):
             connection = _connect(path)
@@ -299,8 +308,12 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         pid = owner(path)
         raise LockedError(f"{path.stem}: process {pid or '?'} works on this job.", "Wait for it, or stop it.", pid=pid)
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+    except OSError as error:
+        os.close(descriptor)
+        raise CheckpointError(f"{lock_path(path)}: writing failed: {error.strerror}.", "Make room.") from None
     return descriptor
 
 

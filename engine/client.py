@@ -10,11 +10,12 @@ import structlog
 
 from .control import Control
 from .errors import ServiceError, StoppedError
-from .fates import Fate, Outcome, Reply, decipher
+from .exchange import Reply, Request
+from .fates import Fate, Outcome, decipher
 from .pace import Pacer
 from .progress import Progress
 from .retry import THROTTLED, Next, Verdict, decide
-from .transport import Request, Transport
+from .transport import Transport
 
 log = structlog.get_logger("rebatch")
 NOT_FOUND = 404

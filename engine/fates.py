@@ -7,8 +7,7 @@ money is never sent again on a guess.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -17,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from .exchange import Reply
 from .text import harmless
 
 MAX_ERROR_TEXT = 500  # characters kept of what the service said
@@ -42,21 +42,6 @@ class ItemFate(StrEnum):
     FAILED = "failed"
     HELD = "held"  # may have been done; a person decides
     SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the transport knows of one exchange, whether or not an answer came.
-
-    `status` is None when no status line was seen; `sent` tells whether the request's headers may have left this machine;
-    `failure` is the transport's error, also when only the body broke. Header names are lower case.
-    """
-
-    status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    sent: bool = True
-    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

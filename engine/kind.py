@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from .exchange import Request
 from .fates import ItemFate, Outcome
-from .transport import Request
 from .where import Field, Row
 
 CHUNK = 100  # items in one request; the service takes no more (`maxItems: 100` of each bulk endpoint)

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from .errors import UsageError
-from .kind import Kind, Strict
+from .kind import Kind, Resource, Strict
+from .text import harmless
 from .units import parse_duration, parse_rate
 from .where import Path, Predicate, Problem, parse_where, suggest
 from .yamlfile import Document, YamlError, parse_yaml
@@ -95,7 +96,7 @@ class JobSpec:
 
     def where(self, now: datetime) -> Predicate:
         """The condition on rows, with ages counted back from `now`."""
-        return _where(self.raw, self.kind, now)[0]
+        return _where(self.raw, self.kind.resource, now)[0]
 
 
 class SpecError(UsageError):
@@ -122,7 +123,7 @@ def parse_spec(text: str, kinds: Mapping[str, Kind], source: str = "spec") -> li
     try:
         document = parse_yaml(text)
     except YamlError as error:
-        raise SpecError([f"{source}:{error.place[0]}:{error.place[1]}: {error}"]) from None
+        raise SpecError([f"{source}:{error.place[0]}:{error.place[1]}: {harmless(str(error))}"]) from None
     jobs, problems = _read_document(document.value, kinds)
     if problems:
         raise SpecError(_lines(source, document, problems))
@@ -136,22 +137,33 @@ def parse_job(raw: Any, kinds: Mapping[str, Kind]) -> tuple[JobSpec | None, list
     kind, kind_problems = _kind(raw, kinds)
     problems += kind_problems
     if kind is None:
-        return None, problems
+        return None, problems + _without_kind(raw, kinds)
     scope, scope_problems = _validate(kind.resource.Scope, raw.get("scope", {}), ("scope",))
     action_raw = {key: value for key, value in raw["action"].items() if key != "type"}
     action, action_problems = _validate(kind.Action, action_raw, ("action",))
-    _, where_problems = _where(raw, kind, datetime.now(UTC))
-    problems += scope_problems + action_problems + where_problems + list(_unkeepable(raw, ()))
+    _, where_problems = _where(raw, kind.resource, datetime.now(UTC))
+    problems += scope_problems + action_problems + where_problems
+    told = {problem.path for problem in problems}
+    problems += [problem for problem in _unkeepable(raw, ()) if problem.path not in told]
     if problems or head is None:
         return None, problems
     return JobSpec(head.name, kind, scope, action, head.guards, head.limits, _plain(raw)), []
 
 
-def _where(raw: dict[str, Any], kind: Kind, now: datetime) -> tuple[Predicate, list[Problem]]:
+def _without_kind(raw: dict[str, Any], kinds: Mapping[str, Kind]) -> list[Problem]:
+    """What can be told of a job although its kind is unknown, if its resource is not."""
+    for kind in kinds.values():
+        if kind.resource.name == raw.get("resource"):
+            scope_problems = _validate(kind.resource.Scope, raw.get("scope", {}), ("scope",))[1]
+            return scope_problems + _where(raw, kind.resource, datetime.now(UTC))[1]
+    return []
+
+
+def _where(raw: dict[str, Any], resource: Resource, now: datetime) -> tuple[Predicate, list[Problem]]:
     """Only a spec without `where` selects everything: an empty one is a slip of the hand."""
     if "where" not in raw:
         return (lambda _row: True), []
-    return parse_where(raw["where"], kind.resource.fields, now)
+    return parse_where(raw["where"], resource.fields, now)
 
 
 def _read_document(value: Any, kinds: Mapping[str, Kind]) -> tuple[list[JobSpec], list[Problem]]:
@@ -233,7 +245,7 @@ def _known(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 
 def _lines(source: str, document: Document, problems: list[Problem]) -> list[str]:
     placed = sorted({(document.place(problem), problem.message) for problem in problems})
-    return [f"{source}:{line}:{column}: {message}" for (line, column), message in placed]
+    return [f"{source}:{line}:{column}: {harmless(message)}" for (line, column), message in placed]
 
 
 def _unkeepable(value: Any, path: Path) -> Iterator[Problem]:

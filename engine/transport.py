@@ -11,28 +11,18 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import aiohttp
 import anyio
 from yarl import URL
 
-from .fates import Reply
+from .exchange import Reply, Request
 
 MAX_BODY = 64 * 1024 * 1024  # bytes after inflating; a 0.3 MB gzip body can inflate to 300 MiB
 REDACTED = b"(secret)"
 _PIECE = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to send, relative to the origin. `body` is JSON, already encoded."""
-
-    method: str
-    path: str
-    query: Mapping[str, str] | None = None
-    body: bytes | None = None
 
 
 class Transport:

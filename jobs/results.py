@@ -9,9 +9,9 @@ import orjson
 from annotated_types import Ge, Len, Lt
 from pydantic import Field as Option
 
+from engine.exchange import Request
 from engine.kind import Page, Resource, Strict
 from engine.spec import LARGEST
-from engine.transport import Request
 from engine.where import Field, Row, Type, read_time
 
 from .api import RESULTS

@@ -20,7 +20,7 @@ from .show import jobs_table, report_text
 FORMAT = click.option(
     "--format",
     "style",
-    type=click.Choice(["table", "json"]),
+    type=click.Choice(["table", "json", "ndjson"]),
     default="table",
     help="Of what is printed on stdout.",
 )
@@ -40,13 +40,13 @@ def status_command(ctx: click.Context, job: str | None, style: str) -> None:
     if job is None:
         known = statedir.jobs(settings.checkpoints)
         if not known:
-            click.echo("[]" if style == "json" else f"No jobs in {settings.checkpoints}.")
+            click.echo(f"No jobs in {settings.checkpoints}." if style == "table" else "null")
             return
         job = str(known[0].checkpoint.path)
     path = statedir.find(settings.checkpoints, job)
     summary = anyio.run(summarize, JobLedger.look(path))
     pid = owner(path)
-    if style == "json":
+    if style != "table":
         click.echo(orjson.dumps({**summary, "pid": pid}).decode())
         return
     click.echo(report_text(summary))
@@ -70,6 +70,9 @@ def list_command(ctx: click.Context, style: str) -> None:
     jobs = [_entry(ledger) for ledger in statedir.jobs(settings.checkpoints)]
     if style == "json":
         click.echo(orjson.dumps(jobs).decode())
+    elif style == "ndjson":
+        for job in jobs:
+            click.echo(orjson.dumps(job).decode())
     elif jobs:
         click.echo(jobs_table(jobs))
     else:

@@ -90,6 +90,9 @@ def main() -> None:
     except RebatchError as error:
         settings.say(str(error), important=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        settings.say(f"Writing the output failed: {error.strerror}.", important=True)
+        sys.exit(Exit.UNEXPECTED)
     except Exception as error:  # noqa: BLE001 - the last resort: what is printed must not hold a secret
         sys.exit(_unexpected(settings, error))
 
@@ -97,5 +100,7 @@ def main() -> None:
 def _unexpected(settings: Settings, error: Exception) -> int:
     if settings.verbosity > 1:
         raise error
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     settings.say(f"Unexpected {type(error).__name__}. This is a mistake in rebatch; -vv shows where.", important=True)
     return Exit.UNEXPECTED

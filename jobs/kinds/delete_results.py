@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import orjson
 
+from engine.exchange import Request
 from engine.fates import ItemFate
 from engine.kind import Evidence, Kind, Resource, Strict
-from engine.transport import Request
 from engine.where import Row
 
 from ..api import RESULTS

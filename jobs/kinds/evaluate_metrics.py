@@ -14,10 +14,10 @@ from annotated_types import Len
 from pydantic import AfterValidator
 from pydantic import Field as Option
 
+from engine.exchange import Request
 from engine.fates import ItemFate, Outcome
 from engine.kind import Evidence, Kind, Resource, Strict
 from engine.spec import LARGEST
-from engine.transport import Request
 from engine.where import Row
 
 from ..api import RESULTS

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.fates import MAX_ERROR_TEXT, Fate, Reply, decipher, explain
+from engine.exchange import Reply
+from engine.fates import MAX_ERROR_TEXT, Fate, decipher, explain
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 REJECTED = {400, 401, 403, 404, 405, 413, 422, 429}

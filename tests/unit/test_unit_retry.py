@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CredentialsError, Exit, ServiceError
-from engine.fates import Fate, Outcome, Reply, decipher
+from engine.exchange import Reply
+from engine.fates import Fate, Outcome, decipher
 from engine.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, Next, Verdict, backoff, decide
 
 REPLIES = st.one_of(

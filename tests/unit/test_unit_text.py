@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import log
-from engine.fates import ItemFate, Reply, explain
+from engine.exchange import Reply
+from engine.fates import ItemFate, explain
 from engine.text import harmless, spreadsheet
 from jobs.cli.show import COLUMNS, csv_lines, item_line, jobs_table, report_markdown, report_text
 

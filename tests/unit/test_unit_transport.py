@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from engine.fates import Fate, Reply, decipher
-from engine.transport import MAX_BODY, Request, connect
+from engine.exchange import Reply, Request
+from engine.fates import Fate, decipher
+from engine.transport import MAX_BODY, connect
 
 KEY = "ck_canary_9f8e7d6c5b4a"
 HEADERS = {"X-CEKURA-API-KEY": KEY}
