@@ -116,8 +116,8 @@ class Reconciler:
 
 
 def judge(kind: Kind, unsettled: Unsettled, rows: dict[int, Row | None], *, may_resend: bool) -> Settlement:
-    """Decide from what was read back: what moved was done, what did not is sent again, what is unclear is held."""
-    fates = {item: _fate(kind, mark, rows, item) for item, mark in unsettled.fingerprints.items()}
+    """Decide from what was read back: what moved was done, what did not is sent again, what cannot be made out is held."""
+    fates = _fates(kind, unsettled, rows)
     unmoved = [item for item, fate in fates.items() if fate is ItemFate.NOT_ATTEMPTED]
     if unmoved and may_resend:
         rest = ItemFate.NOT_ATTEMPTED
@@ -133,13 +133,23 @@ def judge(kind: Kind, unsettled: Unsettled, rows: dict[int, Row | None], *, may_
     return Settlement(rest, error, apart)
 
 
-def _fate(kind: Kind, mark: list[object], rows: dict[int, Row | None], item: int) -> ItemFate:
-    if item not in rows:
-        return ItemFate.HELD
-    match kind.evidence(mark, rows[item]):
-        case Evidence.APPLIED | Evidence.WORKING:
-            return ItemFate.ACCEPTED
-        case Evidence.UNMOVED:
-            return ItemFate.NOT_ATTEMPTED
-        case _:
-            return ItemFate.HELD
+def _fates(kind: Kind, unsettled: Unsettled, rows: dict[int, Row | None]) -> dict[int, ItemFate]:
+    """The fate of each item. One whose own change proves nothing takes that of its chunk, which went out as one request."""
+    evidence = {item: kind.evidence(mark, rows[item]) for item, mark in unsettled.fingerprints.items() if item in rows}
+    shown = set(evidence.values())
+    done, undone = shown & {Evidence.APPLIED, Evidence.WORKING}, Evidence.UNMOVED in shown
+    fates = {}
+    for item in unsettled.fingerprints:
+        known = evidence.get(item, Evidence.UNCLEAR)
+        if known is Evidence.UNCLEAR and rows.get(item) is not None and (done or undone):
+            known = Evidence.APPLIED if done else Evidence.UNMOVED
+        fates[item] = _FATE_BY_EVIDENCE[known]
+    return fates
+
+
+_FATE_BY_EVIDENCE = {
+    Evidence.APPLIED: ItemFate.ACCEPTED,
+    Evidence.WORKING: ItemFate.ACCEPTED,
+    Evidence.UNMOVED: ItemFate.NOT_ATTEMPTED,
+    Evidence.UNCLEAR: ItemFate.HELD,
+}

@@ -28,7 +28,7 @@ jobs:
     scope: {{agent_id: {AGENT}}}
     action: {{type: evaluate_metrics, metrics: {METRICS}}}
     guards: {{max_items: 10000}}
-    limits: {{rate: 10/s, concurrency: 4, timeout: 3s, settle: 2s}}
+    limits: {{rate: 15/s, concurrency: 4, timeout: 3s, settle: 2s}}
 """
 
 

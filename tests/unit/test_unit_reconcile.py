@@ -64,6 +64,23 @@ def test_only_what_did_not_move_is_sent_again(
     assert settled(rows, may_resend=may_resend) == expected
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ({1: DONE, 2: DONE, 3: BUSY}, {1: A, 2: A, 3: A}),
+        ({1: SAME, 2: DONE, 3: SAME}, {1: N, 2: N, 3: N}),
+        ({2: DONE}, {1: H, 2: H, 3: H}),
+    ],
+)
+def test_what_was_busy_before_takes_the_fate_of_its_request(
+    rows: dict[int, Row | None], expected: dict[int, ItemFate]
+) -> None:
+    """A result that was running may have moved by itself; those beside it in the request tell whether that was carried out."""
+    marks = {1: list(MARK), 2: ["running", *MARK[1:]], 3: list(MARK)}
+    judged = judge(EvaluateMetrics(), Unsettled(Chunk(1, 3, 7, 2, (1, 2, 3)), marks), rows, may_resend=True)
+    assert {item: judged.apart.get(item, (judged.fate, None))[0] for item in (1, 2, 3)} == expected
+
+
 def test_what_is_held_says_why() -> None:
     """A person has to decide, so the report tells about what."""
     apart = settlement({1: SAME, 2: None, 3: DONE}).apart
