@@ -1,6 +1,6 @@
 """The checkpoint: one SQLite file a job. This file opens it, guards it with a lock and commits to it in groups.
 
-What is in it is the business of `engine.ledger`. Facts it rests on:
+What is in it is the business of `engine.jobledger`. Facts it rests on:
 
 - SQLite 3.7.0–3.51.2 can lose commits when two connections write at the same time; apsw brings a SQLite of its own.
 - WAL needs shared memory, which network file systems do not have; there the rollback journal is used.

@@ -14,7 +14,7 @@ from pathlib import Path
 from .checkpoint import SUFFIX, Checkpoint
 from .dispatch import dispatch
 from .freshen import freshen
-from .ledger import JobLedger
+from .jobledger import JobLedger
 from .plan import make_plan, refusal
 from .spec import JobSpec
 from .verify import verify

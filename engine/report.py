@@ -8,7 +8,7 @@ from typing import Any
 from .checkpoint import owner
 from .errors import Exit
 from .fates import ItemFate
-from .ledger import JobLedger
+from .jobledger import JobLedger
 
 _FACTS = ("job", "spec", "kind")
 _TIMES = ("created_at", "started_at", "finished_at")

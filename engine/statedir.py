@@ -8,7 +8,7 @@ from platformdirs import user_state_path
 
 from .checkpoint import SUFFIX
 from .errors import RebatchError, UsageError
-from .ledger import JobLedger
+from .jobledger import JobLedger
 
 
 def default() -> Path:

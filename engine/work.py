@@ -10,7 +10,7 @@ from math import inf
 
 from .client import Client
 from .control import Control
-from .ledger import JobLedger
+from .jobledger import JobLedger
 from .pace import Pacer
 from .progress import Progress
 from .spec import JobSpec

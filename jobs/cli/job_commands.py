@@ -14,7 +14,7 @@ import rich_click as click
 from engine import statedir
 from engine.checkpoint import SUFFIX
 from engine.errors import CredentialsError, Exit, RebatchError, UsageError
-from engine.ledger import JobLedger
+from engine.jobledger import JobLedger
 from engine.report import exit_code
 from engine.spec import JobSpec, load_spec
 

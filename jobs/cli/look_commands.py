@@ -10,7 +10,7 @@ import rich_click as click
 
 from engine import statedir
 from engine.checkpoint import owner
-from engine.ledger import JobLedger
+from engine.jobledger import JobLedger
 from engine.report import shown_state, summarize
 
 from .options import global_options, settings_of

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import orjson
 
-from engine.ledger import JobLedger
+from engine.jobledger import JobLedger
 from engine.report import each_item
 from engine.spec import JobSpec
 

@@ -13,7 +13,7 @@ import rich_click as click
 from engine import job as stages
 from engine.control import Control
 from engine.errors import CredentialsError, Exit, RebatchError, SignalledError, StoppedError, UsageError
-from engine.ledger import JobLedger
+from engine.jobledger import JobLedger
 from engine.log import configure
 from engine.pace import Pacer
 from engine.report import summarize

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from engine.ledger import JobLedger
+from engine.jobledger import JobLedger
 from tests.service import Sandbox
 
 COMMAND = Path(sys.executable).with_name("rebatch")

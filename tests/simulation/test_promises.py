@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import Exit, GuardError, ServiceError, SignalledError
 from engine.fates import ItemFate
-from engine.ledger import JobLedger
+from engine.jobledger import JobLedger
 from jobs.cli.options import Settings
 from jobs.cli.runner import Runner
 from jobs.credentials import Credentials

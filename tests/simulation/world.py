@@ -18,7 +18,7 @@ from aiohttp import web
 
 from engine import job as stages
 from engine.client import Client
-from engine.ledger import JobLedger
+from engine.jobledger import JobLedger
 from engine.pace import Pacer
 from engine.spec import JobSpec, parse_spec
 from engine.tasks import task_group

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from engine.checkpoint import SUFFIX, Checkpoint
 from engine.errors import UsageError
 from engine.fates import Fate, ItemFate, Outcome
+from engine.jobledger import JobLedger
 from engine.kind import CHUNK
-from engine.ledger import Chunk, JobLedger, Seen, StaleAttemptError
+from engine.ledger import Chunk, Seen, StaleAttemptError
 
 APPLIED = Outcome(Fate.APPLIED, 200)
 REFUSED = Outcome(Fate.REJECTED, 400, "400 Bad Request: no")

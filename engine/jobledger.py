@@ -1,0 +1,194 @@
+"""The books of one job, in its checkpoint: the job itself, its plan, every intent and every outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+import orjson
+
+from . import sql
+from .checkpoint import Checkpoint, Operation
+from .errors import UsageError
+from .fates import ItemFate, Outcome
+from .ledger import Apart, Chunk, Seen, Unsettled
+from .progress import Progress
+
+
+class JobLedger:
+    """The books of one job, in its checkpoint."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Read what the checkpoint says of the job."""
+        self.checkpoint = checkpoint
+        self.progress = Progress()
+        rows = checkpoint.read_now(lambda db: sql.rows(db, "SELECT key, value FROM job"))
+        self.job: dict[str, Any] = {str(key): orjson.loads(str(value)) for key, value in rows}
+        self.progress.requests = self.job.get("requests", 0)
+        self.progress.retries = self.job.get("retries", 0)
+
+    @classmethod
+    def look(cls, path: Path) -> JobLedger:
+        """Open a job to read of it. Raises UsageError when there is none."""
+        return cls._begun(Checkpoint.look(path))
+
+    @classmethod
+    def resume(cls, path: Path) -> JobLedger:
+        """Open a job to work on it. Raises UsageError when there is none, LockedError when another process does."""
+        return cls._begun(Checkpoint.resume(path))
+
+    @classmethod
+    def _begun(cls, checkpoint: Checkpoint) -> JobLedger:
+        ledger = cls(checkpoint)
+        if ledger.job:
+            return ledger
+        checkpoint.close()
+        raise UsageError(f"{checkpoint.path}: this job was stopped before it began.", "Remove the file.")
+
+    async def note(self, **facts: Any) -> None:
+        """Write facts of the job itself: its state, when it began, how complete its plan is."""
+        await self._write(lambda db: sql.note(db, facts))
+        self.job.update(facts)  # what the disk has not taken is not so
+
+    async def _write(self, operation: Operation[Any]) -> Any:
+        """Write, and the counters of requests with it, so that they survive a kill."""
+
+        def with_counters(db: apsw.Connection) -> Any:
+            result = operation(db)
+            sql.note(db, {"requests": self.progress.requests, "retries": self.progress.retries})
+            return result
+
+        return await self.checkpoint.write(with_counters)
+
+    # -- planning
+
+    async def clear_seen(self) -> None:
+        """Begin the walk anew."""
+        await self._write(lambda db: sql.rows(db, "DELETE FROM seen"))
+
+    async def see(self, rows: Sequence[Seen]) -> None:
+        """Keep rows of the walk; a row read again replaces what was read before."""
+        values = [(row.id, row.group, row.fingerprint is not None, sql.as_json(row.fingerprint)) for row in rows]
+        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", values))
+
+    async def count_seen(self) -> tuple[int, int]:
+        """How many items are in scope, and how many of them are selected."""
+        rows = await self.checkpoint.read(
+            lambda db: sql.rows(db, "SELECT count(*), count(*) FILTER (WHERE selected) FROM seen")
+        )
+        return rows[0][0], rows[0][1]
+
+    async def freeze(self, **facts: Any) -> None:
+        """Make the plan of what the walk selected, cut it into chunks and forget the rest, in one transaction."""
+        await self._write(lambda db: sql.freeze(db, facts))
+        self.job.update(facts)
+
+    # -- dispatching
+
+    async def begin(self, chunk: Chunk, at: float) -> int:
+        """See Ledger."""
+        return int(await self._write(lambda db: sql.begin(db, chunk.first, at)))
+
+    async def record(self, token: int, chunk: Chunk, outcome: Outcome, fate: ItemFate, at: float) -> None:
+        """See Ledger."""
+        await self._write(lambda db: sql.record(db, token, chunk.first, outcome, fate, at))
+
+    async def pending(self, after: int, last: int, limit: int) -> Sequence[Chunk]:
+        """See Ledger."""
+        return await self.checkpoint.read(
+            lambda db: [sql.read_chunk(db, row) for row in sql.rows(db, sql.PENDING, (after, last, limit))]
+        )
+
+    async def unsettled(self, first: int, last: int) -> Sequence[Unsettled]:
+        """See Ledger."""
+        return await self.checkpoint.read(lambda db: sql.read_unsettled(db, first, last))
+
+    async def untouched(self, limit: int) -> list[int]:
+        """Ids of a few items, spread over the chunks that were never sent."""
+        return await self.checkpoint.read(lambda db: [row[0] for row in sql.rows(db, sql.UNTOUCHED, (limit, limit))])
+
+    async def refresh(self, fingerprints: dict[int, list[Any]]) -> int:
+        """Replace the fingerprints of items that are still to be sent; the answer is how many had moved."""
+        values = [(sql.as_json(mark), item) for item, mark in fingerprints.items()]
+        return int(await self._write(lambda db: sql.refresh(db, values)))
+
+    async def settle(self, chunk: Chunk, fate: ItemFate, error: str | None, apart: Apart) -> None:
+        """See Ledger."""
+        await self._write(lambda db: sql.settle(db, chunk.first, fate, error, apart))
+
+    async def free_unsettled(self) -> None:
+        """Let every unsettled chunk be sent again: for kinds that may."""
+        await self._write(lambda db: sql.rows(db, "UPDATE chunk SET fate='not_attempted' WHERE fate='unsettled'"))
+
+    async def span(self) -> tuple[int, int]:
+        """The first and the last item of the plan, by their order in it; (0, -1) when there is none."""
+        rows = await self.checkpoint.read(
+            lambda db: sql.rows(db, "SELECT coalesce(min(first), 0), coalesce(max(last), -1) FROM chunk")
+        )
+        return rows[0][0], rows[0][1]
+
+    # -- verifying
+
+    async def accepted(self, ids: Iterable[int]) -> dict[int, list[Any]]:
+        """Those of `ids` that the service took and that are not confirmed yet, with their fingerprints."""
+        wanted = bytes(orjson.dumps(list(ids))).decode()
+        rows = await self.checkpoint.read(lambda db: sql.rows(db, sql.ACCEPTED_OF, (wanted,)))
+        return {row[0]: orjson.loads(row[1]) for row in rows}
+
+    async def next_accepted(self, after: int, limit: int) -> list[tuple[int, int, list[Any]]]:
+        """The next accepted, unconfirmed items beyond position `after`: position, id, fingerprint."""
+        rows = await self.checkpoint.read(lambda db: sql.rows(db, sql.ACCEPTED_AFTER, (after, limit)))
+        return [(seq, item, orjson.loads(mark)) for seq, item, mark in rows]
+
+    async def mark(self, apart: Apart) -> None:
+        """Give items a fate of their own."""
+        values = [(fate, said, item) for item, (fate, said) in apart.items()]
+        await self._write(lambda db: db.executemany("UPDATE item SET fate=?, error=? WHERE id=?", values))
+
+    async def mark_unchanged(self, ids: Iterable[int], look: int) -> None:
+        """Note that these accepted items were met unchanged in look number `look`."""
+        values = [(look, item) for item in ids]
+        await self._write(lambda db: db.executemany("UPDATE item SET fate='accepted', unchanged=? WHERE id=?", values))
+
+    async def confirm_unmet(self, look: int) -> None:
+        """Confirm every accepted item that was not met in look number `look`: it is gone."""
+        await self._write(lambda db: sql.confirm_unmet(db, look))
+
+    async def settle_unchanged(self, look: int, fate: ItemFate, said: str) -> None:
+        """Give every accepted item that was met unchanged in look number `look` this fate."""
+        statement = "UPDATE item SET fate=?, error=? WHERE fate='accepted' AND unchanged=?"
+        await self._write(lambda db: sql.rows(db, statement, (fate, said, look)))
+
+    async def fold(self) -> None:
+        """Where all items of an accepted chunk are confirmed, let the chunk say so."""
+        await self._write(sql.fold)
+
+    # -- reporting
+
+    async def counts(self) -> dict[str, int]:
+        """How many items have which fate; every fate is there."""
+        found: dict[str, int] = dict(await self.checkpoint.read(lambda db: sql.rows(db, sql.COUNTS)))
+        return {fate.value: found.get(fate.value, 0) for fate in ItemFate}
+
+    async def items(self, after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
+        """The next items of the plan beyond position `after`, with what became of each."""
+        names = ("seq", "id", "fate", "http_status", "error", "attempts")
+        rows = await self.checkpoint.read(lambda db: sql.rows(db, sql.ITEMS, (after, limit)))
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    async def groups(self, limit: int = 20) -> list[tuple[int, int, int]]:
+        """The groups of the plan, the largest first: which, how many items, how many chunks."""
+        statement = "SELECT grp, sum(last - first + 1), count(*) FROM chunk GROUP BY grp ORDER BY 2 DESC LIMIT ?"
+        rows = await self.checkpoint.read(lambda db: sql.rows(db, statement, (limit,)))
+        return [(group, items, chunks) for group, items, chunks in rows]
+
+    async def chunks(self) -> int:
+        """How many chunks the plan has."""
+        return int((await self.checkpoint.read(lambda db: sql.rows(db, "SELECT count(*) FROM chunk")))[0][0])
+
+    async def reasons(self, limit: int = 10) -> list[tuple[str, str, int]]:
+        """The commonest things said of items that did not go through: fate, what was said, how many items."""
+        rows = await self.checkpoint.read(lambda db: sql.rows(db, sql.REASONS, (limit,)))
+        return [(fate, error, number) for fate, error, number in rows]
