@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -98,8 +98,7 @@ class Checkpoint:
         try:
             return cls._begin(path)
         except RebatchError:  # a file without a job in it would only be in the way
-            for leftover in (path, lock_path(path)):
-                leftover.unlink(missing_ok=True)
+            _remove(path)
             raise
 
     @classmethod
@@ -110,7 +109,7 @@ class Checkpoint:
             connection.execute(f"""
                 BEGIN IMMEDIATE; {_SCHEMA}
                 PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};
-                COMMIT""")
+                COMMIT; PRAGMA wal_checkpoint(TRUNCATE)""").fetchall()
         return cls(path, connection, lock)
 
     @classmethod
@@ -118,6 +117,8 @@ class Checkpoint:
         """Open a file to work on its job, and lock it. Raises LockedError when another process does."""
         path = path.resolve()  # a link beside it would have a lock of its own
         _must_exist(path)
+        wal = _beside(path, "-wal")
+        has_wal = wal.exists() and wal.stat().st_size > 0  # whoever only looks leaves an empty one behind
         cls.look(path).close()  # before anything is changed in it: it may be somebody else's
         lock = _lock(path)
         try:
@@ -126,7 +127,15 @@ class Checkpoint:
         except BaseException:
             os.close(lock)
             raise
-        return cls(path, connection, lock)
+        checkpoint = cls(path, connection, lock)
+        if not has_wal and checkpoint.read_now(_says_open):
+            checkpoint._let_go()
+            raise UsageError(
+                f"{path}: whoever worked on this job was killed, and the file {path.name}-wal that was beside it then is missing: "
+                "it holds what was done last.",
+                "Bring it here too. Without it, work might be done and paid for twice.",
+            )
+        return checkpoint
 
     @classmethod
     def look(cls, path: Path) -> Checkpoint:
@@ -138,8 +147,21 @@ class Checkpoint:
             connection.set_busy_timeout(BUSY_MS)
         return cls(path, _checked(path, connection), None)
 
+    async def mark_open(self) -> None:
+        """Say in the main file itself that work goes on, so that it is not mistaken for all there is without its WAL."""
+        if _beside(self.path, "-wal").exists():
+            await self.write(lambda db: db.execute("INSERT OR REPLACE INTO job VALUES ('open', 'true')"))
+            # Passive: the mark gets into the main file, and the WAL, which is never empty again, stays beside it.
+            await self.read(lambda db: db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+
     def close(self) -> None:
         """Close the file and let go of the lock."""
+        if self._lock is not None:
+            with suppress(apsw.Error):  # closed already, or a disk that takes nothing: then it stays marked
+                self._connection.execute("DELETE FROM job WHERE key = 'open'")
+        self._let_go()
+
+    def _let_go(self) -> None:
         with _disk(self.path):
             self._connection.close()  # harmless when it is closed already
         if self._lock is not None:
@@ -149,8 +171,7 @@ class Checkpoint:
     def discard(self) -> None:
         """Close, and remove the file: for a job that never came to be."""
         self.close()
-        for leftover in (self.path, lock_path(self.path)):
-            leftover.unlink(missing_ok=True)
+        _remove(self.path)
 
     async def write(self, operation: Operation[T]) -> T:
         """Run `operation` in a transaction and return when it is durable. Raises CheckpointError.
@@ -244,6 +265,19 @@ def _connect(path: Path) -> apsw.Connection:
     return connection
 
 
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", ".lock"):
+        _beside(path, suffix).unlink(missing_ok=True)
+
+
+def _says_open(connection: apsw.Connection) -> bool:
+    return bool(connection.execute("SELECT 1 FROM job WHERE key = 'open'").fetchall())
+
+
 def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise UsageError(f"{path}: there is no such checkpoint.", "See: rebatch list")
@@ -254,7 +288,7 @@ def _checked(path: Path, connection: apsw.Connection) -> apsw.Connection:
     with _disk(path):
         application, version = connection.pragma("application_id"), connection.pragma("user_version")
     if application != APPLICATION_ID:
-        raise UsageError(f"{path}: this is not a checkpoint of rebatch.", "See: rebatch list")
+        raise UsageError(f"{path}: this is not a checkpoint of rebatch, or it is damaged.", "Is its -wal missing?")
     if version != SCHEMA_VERSION:
         raise UsageError(f"{path}: made by another version of rebatch (format {version}, not {SCHEMA_VERSION}).")
     return connection

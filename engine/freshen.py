@@ -40,15 +40,17 @@ async def freshen(work: Work) -> None:
 
 
 async def _take_fingerprints(work: Work) -> None:
-    resource, moved = work.spec.kind.resource, 0
+    resource, moved, look = work.spec.kind.resource, 0, int(work.wall() * 1000)
 
     async def compare(page: Page) -> None:
         nonlocal moved
-        moved += await work.ledger.refresh({row["id"]: resource.fingerprint(row) for row in page.rows})
+        moved += await work.ledger.refresh({row["id"]: resource.fingerprint(row) for row in page.rows}, look)
         work.progress.done = min(page.count, work.progress.done + len(page.rows))
         work.progress.total = page.count
 
     work.progress.begin("looking")
     scope = resource.lasting(work.spec.scope)
-    await walk(work.client, resource, scope, compare, work.spec.limits.concurrency)
+    walked = await walk(work.client, resource, scope, compare, work.spec.limits.concurrency)
+    if not walked.unproven:
+        await work.ledger.skip_unmet(look, "gone since it was planned")  # one of them would spoil its whole request
     log.info("fingerprints taken anew", moved=moved)

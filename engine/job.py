@@ -70,6 +70,7 @@ async def plan(work: Work) -> None:
 async def carry_out(work: Work, now: Clock = utc_now) -> None:
     """Bring an approved job to its end, from wherever it is. Raises what stops it; it can be resumed then."""
     ledger = work.ledger
+    await ledger.checkpoint.mark_open()
     if ledger.job["state"] in {"planned", "working"}:
         await freshen(work)
     if ledger.job["state"] == "planned":

@@ -109,10 +109,14 @@ class JobLedger:
         """Ids of a few items, spread over the chunks that were never sent."""
         return await self.checkpoint.read(lambda db: [row[0] for row in sql.rows(db, sql.UNTOUCHED, (limit, limit))])
 
-    async def refresh(self, fingerprints: dict[int, list[Any]]) -> int:
-        """Replace the fingerprints of items that are still to be sent; the answer is how many had moved."""
-        values = [(sql.as_json(mark), item) for item, mark in fingerprints.items()]
+    async def refresh(self, fingerprints: dict[int, list[Any]], look: int) -> int:
+        """Replace the fingerprints of items that are still to be sent, met in look number `look`; how many had moved."""
+        values = [(sql.as_json(mark), item, look) for item, mark in fingerprints.items()]
         return int(await self._write(lambda db: sql.refresh(db, values)))
+
+    async def skip_unmet(self, look: int, said: str) -> None:
+        """Leave out every item that is still to be sent and was not met in look number `look`."""
+        await self._write(lambda db: sql.skip_unmet(db, look, said))
 
     async def settle(self, chunk: Chunk, fate: ItemFate, error: str | None, apart: Apart) -> None:
         """See Ledger."""

@@ -93,7 +93,9 @@ def _where(name: str, resource: Resource) -> Schema:
 
 
 def _tests(field: Field) -> Schema:
-    scalar = {"enum": list(field.values)} if field.values else _SCALARS[field.type]
+    scalar = {"enum": list(field.values)} if field.values else dict(_SCALARS[field.type])
+    if field.most is not None:
+        scalar |= {"minimum": 0, "maximum": field.most}
     nullable = {"anyOf": [scalar, {"type": "null"}]}
     tests = {operator: _operand(operator, scalar, nullable) for operator in OPERATORS[field.type]}
     alone = nullable if "eq" in tests else scalar
@@ -102,7 +104,7 @@ def _tests(field: Field) -> Schema:
         {"type": "object", "additionalProperties": False, "minProperties": 1, "properties": tests},
     ]
     if "in" in OPERATORS[field.type]:
-        shapes.append({"type": "array", "items": nullable})
+        shapes.append({"type": "array", "minItems": 1, "items": nullable})
     return {"anyOf": shapes}
 
 
@@ -110,7 +112,9 @@ def _operand(operator: str, scalar: Schema, nullable: Schema) -> Schema:
     if operator in {"older_than", "newer_than"}:
         return _AGE
     if operator in {"in", "not_in"}:
-        return {"type": "array", "items": nullable}
+        return {"type": "array", "minItems": 1, "items": nullable}
+    if operator == "contains":
+        return {"type": "string"}
     if operator == "matches":
         return {"type": "string", "format": "regex"}
     return nullable if operator in {"eq", "ne"} else scalar

@@ -21,9 +21,10 @@ UNTOUCHED = """
         SELECT first FROM (SELECT first, row_number() OVER (ORDER BY first) - 1 AS place, count(*) OVER () AS whole
                            FROM chunk WHERE attempts = 0)
         WHERE place % max(1, whole / ?) = 0 LIMIT ?)"""
-_REFRESH = f"""
-    UPDATE item SET fingerprint = ?1 WHERE id = ?2 AND fate IS NULL AND fingerprint <> ?1
-    AND (SELECT fate FROM chunk WHERE {_CHUNK_OF_ITEM}) = 'not_attempted'"""
+_STILL_TO_BE_SENT = f"fate IS NULL AND (SELECT fate FROM chunk WHERE {_CHUNK_OF_ITEM}) = 'not_attempted'"
+_DIFFERS = f"SELECT 1 FROM item WHERE fingerprint <> ?1 AND id = ?2 AND {_STILL_TO_BE_SENT}"
+_REFRESH = f"UPDATE item SET fingerprint = ?1, unchanged = ?3 WHERE id = ?2 AND {_STILL_TO_BE_SENT}"
+_SKIP = f"UPDATE item SET fate = 'skipped', error = ?1 WHERE unchanged IS NOT ?2 AND {_STILL_TO_BE_SENT}"
 _UNSETTLED = """
     SELECT first, last, grp FROM chunk WHERE fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"""
 ACCEPTED_OF = f"""
@@ -107,11 +108,21 @@ def read_unsettled(db: apsw.Connection, first: int, last: int) -> list[Unsettled
     return found
 
 
-def refresh(db: apsw.Connection, values: list[tuple[str | None, int]]) -> int:
-    """Replace fingerprints of items that are still to be sent; the answer is how many differed."""
-    before = db.total_changes()
-    db.executemany(_REFRESH, values)
-    return db.total_changes() - before
+def refresh(db: apsw.Connection, values: list[tuple[str | None, int, int]]) -> int:
+    """Replace fingerprints of items that are still to be sent and note the look; the answer is how many differed."""
+    moved = 0
+    for value in values:
+        moved += len(rows(db, _DIFFERS, value[:2]))
+        db.execute(_REFRESH, value)
+    return moved
+
+
+def skip_unmet(db: apsw.Connection, look: int, said: str) -> None:
+    """Leave out what is still to be sent and was not met in this look; a chunk with nothing left is left out whole."""
+    db.execute(_SKIP, (said, look))
+    db.execute("""
+        UPDATE chunk SET fate='skipped' WHERE fate='not_attempted' AND NOT EXISTS
+            (SELECT 1 FROM item WHERE seq BETWEEN chunk.first AND chunk.last AND fate IS NULL)""")
 
 
 def begin(db: apsw.Connection, first: int, at: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from platformdirs import user_state_path
@@ -35,13 +36,16 @@ def find(state_dir: Path, name: str) -> Path:
     raise UsageError(f"There is no job “{name}” in {state_dir}.", "See: rebatch list")
 
 
-def jobs(state_dir: Path) -> list[JobLedger]:
-    """Every job there is, newest first, read and closed again. Files that are no checkpoints are passed over."""
+def jobs(state_dir: Path, unreadable: Callable[[str], None] = lambda _why: None) -> list[JobLedger]:
+    """Every job there is, newest first, read and closed again; `unreadable` is told of files that cannot be read."""
+    if state_dir.exists() and not state_dir.is_dir():
+        raise UsageError(f"{state_dir}: this is not a folder.", "Choose another place: --state-dir DIR.")
     found = []
     for path in state_dir.glob(f"*{SUFFIX}"):
         try:
             ledger = JobLedger.look(path)
-        except RebatchError:
+        except RebatchError as error:
+            unreadable(str(error))
             continue
         ledger.checkpoint.close()  # there may be more of them than a process may have open files
         found.append(ledger)

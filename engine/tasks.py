@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from .errors import RebatchError
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[TaskGroup]:
-    """Like `anyio.create_task_group`; when nothing but our own errors were raised in it, the first of them is raised."""
+    """Like `anyio.create_task_group`; a single error is raised bare, and of several that are all our own, the first."""
     try:
         async with anyio.create_task_group() as group:
             yield group
@@ -30,10 +30,14 @@ async def crew(size: int, worker: Callable[[], Coroutine[Any, Any, None]]) -> No
 
 
 def _bare(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    ours, others = errors.split(RebatchError)
-    if ours is None or others is not None:
-        return errors
-    first: BaseException = ours
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first
+    leaves = list(_leaves(errors))
+    others = [leaf for leaf in leaves if not isinstance(leaf, RebatchError)]
+    return leaves[0] if len(leaves) == 1 or not others else errors
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from difflib import get_close_matches
 from enum import Enum
 from operator import ge, gt, le, lt
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 from .units import parse_duration
 
@@ -35,11 +36,15 @@ class Type(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a row: its type, how to read it from what the service sent, and its values where they are few."""
+    """A field of a row: its type, how to read it from what the service sent, its values where they are few.
+
+    `most` is the end of its range where it goes from 0 to something.
+    """
 
     type: Type
     read: Callable[[Row], Any]
     values: tuple[str, ...] = ()
+    most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,8 @@ class _Reader:
             return self._membership(field, op, raw, path)
         if op == "matches":
             return self._pattern(field, raw, path)
-        wanted = self._value(field, raw, path, nullable=op in {"eq", "ne"})
+        whole = replace(field, values=()) if op == "contains" else field
+        wanted = self._value(whole, raw, path, nullable=op in {"eq", "ne"})
         return _compare(op, field.read, wanted)
 
     def _age(self, field: Field, op: str, raw: Any, path: Path) -> Predicate:
@@ -157,8 +163,8 @@ class _Reader:
         return _compare("lt" if op == "older_than" else "gt", field.read, edge)
 
     def _membership(self, field: Field, op: str, raw: Any, path: Path) -> Predicate:
-        if not isinstance(raw, list):
-            return self._wrong(path, f"“{op}” takes a list")
+        if not isinstance(raw, list) or not raw:
+            return self._wrong(path, f"“{op}” takes a list of at least one value")
         wanted = {self._value(field, value, (*path, index), nullable=True) for index, value in enumerate(raw)}
         inside = op == "in"
         if field.type is Type.LIST:
@@ -167,8 +173,10 @@ class _Reader:
 
     def _pattern(self, field: Field, raw: Any, path: Path) -> Predicate:
         try:
-            pattern = re.compile(raw)
-        except (re.error, TypeError) as error:
+            with catch_warnings():
+                simplefilter("error")
+                pattern = re.compile(raw)
+        except (re.error, TypeError, OverflowError, RecursionError, Warning) as error:
             return self._wrong(path, f"not a regular expression: {error}")
         return lambda row: (value := field.read(row)) is not None and pattern.search(value) is not None
 
@@ -178,6 +186,8 @@ class _Reader:
         value = _cast(field.type, raw)
         if value is None:
             self._wrong(path, f"expected {field.type.value}, not {_show(raw)}")
+        elif field.most is not None and not 0 <= value <= field.most:
+            self._wrong(path, f"{value:g} is out of range: this field goes from 0 to {field.most:g}")
         elif field.values and value not in field.values:
             hint = suggest(value, field.values) or f"; one of {', '.join(field.values)}"
             self._wrong(path, f"“{value}” is no value of this field{hint}")

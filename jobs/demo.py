@@ -53,7 +53,7 @@ def main() -> int:
         _tell("Resume. What was in flight is read back before anything is sent again.")
         code = _rebatch("resume", "--last")
         _tell("The sandbox's own count:")
-        return code or _count(sandbox["url"])
+        return _count(sandbox["url"]) or code
 
 
 @contextmanager

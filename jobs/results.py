@@ -74,6 +74,12 @@ def _number(name: str) -> Callable[[Row], Any]:
     return read
 
 
+def _share(name: str) -> Callable[[Row], Any]:
+    """0.0 to 1.0 by “List Results”; the vendor's public OpenAPI has percentages, so what is above 1 is taken for one."""
+    read = _number(name)
+    return lambda row: value / 100 if (value := read(row)) is not None and value > 1 else value
+
+
 def _truth(name: str) -> Callable[[Row], Any]:
     """`is_cronjob` comes as text: “true”."""
 
@@ -106,7 +112,7 @@ FIELDS: Mapping[str, Field] = {
     "agent_name": Field(Type.TEXT, _text("agent_name")),
     "agent_inbound": Field(Type.TRUTH, _truth("agent_inbound")),
     "status": Field(Type.TEXT, _text("status"), STATUSES),
-    "success_rate": Field(Type.NUMBER, _number("success_rate")),
+    "success_rate": Field(Type.NUMBER, _share("success_rate"), most=1.0),
     "run_as_text": Field(Type.TRUTH, _truth("run_as_text")),
     "is_cronjob": Field(Type.TRUTH, _truth("is_cronjob")),
     "run_type": Field(Type.TEXT, _text("run_type")),

@@ -196,11 +196,13 @@ def _chosen(path: Path, names: tuple[str, ...]) -> list[JobSpec]:
 
 def _unfinished(settings: Settings, *, last: bool) -> Path:
     """The job that a bare `resume` means: the only one, or with --last the newest, that is not finished."""
-    open_jobs = [
-        ledger for ledger in statedir.jobs(settings.checkpoints) if ledger.job["state"] not in {"finished", "refused"}
-    ]
+    ended = {"finished", "refused"}
+    jobs = statedir.jobs(settings.checkpoints)
+    open_jobs = [ledger for ledger in jobs if ledger.job["state"] not in ended and ledger.job["approved_at"]]
     if not open_jobs:
-        raise UsageError("There is no job to resume.", "See: rebatch list")
+        planned = ", ".join(str(ledger.job["job"]) for ledger in jobs if ledger.job["state"] == "planned")
+        wait = f"These are planned, and nobody has agreed to them: {planned}. Carry one out with: rebatch run JOB"
+        raise UsageError("There is no job to resume.", wait if planned else "See: rebatch list")
     if len(open_jobs) > 1 and not last:
         listed = ", ".join(str(ledger.job["job"]) for ledger in open_jobs)
         raise UsageError(f"Several jobs are not finished: {listed}.", "Name one, or take the newest: --last")

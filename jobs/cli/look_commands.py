@@ -67,7 +67,11 @@ def list_command(ctx: click.Context, style: str) -> None:
 
     _die_quietly()
     settings = settings_of(ctx)
-    jobs = [_entry(ledger) for ledger in statedir.jobs(settings.checkpoints)]
+
+    def unreadable(why: str) -> None:
+        settings.say(f"Passed over: {why}", important=True)
+
+    jobs = [_entry(ledger) for ledger in statedir.jobs(settings.checkpoints, unreadable)]
     if style == "json":
         click.echo(orjson.dumps(jobs).decode())
     elif style == "ndjson":

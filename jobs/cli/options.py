@@ -59,18 +59,18 @@ class Tolerant(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write, if anybody listens."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError):  # it is None when it was closed from the beginning
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush, if anybody listens."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError):
             self._stream.flush()
 
     def isatty(self) -> bool:
         """Whether a person listens."""
-        return bool(self._stream.isatty())
+        return self._stream is not None and bool(self._stream.isatty())
 
     def fileno(self) -> int:
         """The descriptor below."""
@@ -79,7 +79,7 @@ class Tolerant(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override] # read-only here
         """Of the real one."""
-        return str(self._stream.encoding)
+        return str(getattr(self._stream, "encoding", "utf-8"))
 
 
 def settings_of(ctx: click.Context) -> Settings:

@@ -72,7 +72,7 @@ async def _lines(progress: Progress, settings: Settings) -> None:
         ):
             stage, said, said_at = progress.stage, share, now
             of = f"{progress.done:,} of {progress.total:,}" if progress.total else f"{progress.done:,}"
-            settings.say(f"{stage}: {of} {_note(progress)}".rstrip())
+            settings.say(f"{stage}: {of}, {_note(progress)}")
         await anyio.sleep(_LOOK_S)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -141,7 +142,9 @@ def _add_way_on(error: RebatchError, ledger: JobLedger) -> None:
         return  # nothing worth keeping: see `_reported`
     if error.exit_code in {Exit.STOPPED, Exit.CREDENTIALS, Exit.SIGINT, Exit.SIGTERM}:
         job = ledger.job["job"]
-        error.remedy = f"{error.remedy} The job is saved as far as it came; go on with: rebatch resume {job}".strip()
+        saved = f"The job is saved as far as it came; go on with: rebatch resume {job}"
+        planned = f"The plan is kept; carry it out with: rebatch run {job}"
+        error.remedy = f"{error.remedy} {saved if ledger.job['approved_at'] else planned}".strip()
 
 
 def _agrees(spec: JobSpec, planned: int) -> bool:
@@ -151,17 +154,25 @@ def _agrees(spec: JobSpec, planned: int) -> bool:
     return str(typed).replace(",", "").strip() == str(planned)
 
 
+def _terminated(_number: int, _frame: object) -> None:
+    raise SignalledError(Exit.SIGTERM)
+
+
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a question: asyncio's own handler would wait for the answer first."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let signals end a question: asyncio's own handlers would wait for the answer first."""
+    before = {number: signal.getsignal(number) for number in _CODES}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminated)
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before the question is no answer to it
     try:
         yield
     except click.Abort:
         click.echo(err=True)
         raise SignalledError(Exit.SIGINT) from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def confirmation_needed() -> UsageError:

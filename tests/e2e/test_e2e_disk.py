@@ -76,7 +76,7 @@ def test_on_a_disk_that_is_really_full_the_job_stops_and_goes_on_when_there_is_r
             test $code = 6
             rebatch status >/dev/null
             rm {state}/filler
-            rebatch resume --last --yes --format json --items -q
+            rebatch resume "$(basename {state}/*.rebatch .rebatch)" --yes --format json --items -q
         '""")
     assert done.code == 0, done.err
     assert any(words in done.err for words in ("the disk is full", "writing failed", "cannot be opened")), done.err

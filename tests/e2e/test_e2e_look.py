@@ -89,8 +89,8 @@ def test_a_job_is_addressed_by_id_prefix_or_path(rebatch: Rebatch, quiet_world: 
     assert f"same{one}" in ambiguous
     assert f"same{other}" in ambiguous
     several = rebatch("resume", code=2).err
-    assert "Several jobs are not finished: " in several
-    assert "--last" in several
+    assert "nobody has agreed to them: " in several
+    assert "rebatch run JOB" in several
 
 
 def test_files_that_are_no_checkpoints_are_told_from_them(rebatch: Rebatch, quiet_world: World) -> None:
@@ -150,3 +150,23 @@ def test_a_reader_that_has_had_enough_is_no_error(rebatch: Rebatch, quiet_world:
     done = rebatch.shell(f"(rebatch report {rebatch.job()} --format ndjson; echo $? >code) | head -1; cat code")
     assert done.err == ""
     assert done.out.splitlines()[1] in {"0", "141"}
+
+
+def test_resuming_the_last_job_takes_none_that_nobody_agreed_to(rebatch: Rebatch, open_world: Open) -> None:
+    """A deletion that was only planned is not carried out by `resume --last --yes`; the interrupted job is."""
+    world = open_world("--results=300", "--latency=50ms", "--evaluation-time=20ms")
+    live = rebatch.at(world.url).start("run", rebatch.spec(EVALUATE, limits={"rate": "10/s", "settle": "1s"}), "--yes")
+    until(lambda: world.count("POST"), "at work")
+    live.kill()
+    interrupted = rebatch.job()
+    rebatch("plan", rebatch.spec(DELETE, name="delete.yaml"))
+    assert rebatch("resume", "--last", "--yes", "--format", "json").json["job"] == interrupted
+    assert world.audit()["deletions"]["results"] == 0
+
+
+def test_nobody_listening_is_no_reason_to_fail(rebatch: Rebatch, open_world: Open) -> None:
+    """With stderr closed, or a disk behind it that is full, a job comes to its end."""
+    world = open_world("--results=120", "--evaluation-time=20ms")
+    spec = rebatch.at(world.url).spec(EVALUATE)
+    assert rebatch.shell(f"rebatch run {spec} --yes 2>&-; echo code $?").out.endswith("code 0\n")
+    assert rebatch.shell(f"rebatch run {spec} --yes -v 2>/dev/full; echo code $?").out.endswith("code 0\n")

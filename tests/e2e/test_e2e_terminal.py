@@ -123,15 +123,31 @@ def test_an_evaluation_wants_a_yes(rebatch: Rebatch, open_world: Open) -> None:
     assert_each_once(world, wanted)
 
 
-def test_ctrl_c_at_the_question_changes_nothing(rebatch: Rebatch, quiet_world: World) -> None:
-    """Exit 130; the job stays planned."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_at_the_question_changes_nothing(
+    rebatch: Rebatch, quiet_world: World, number: signal.Signals, code: int
+) -> None:
+    """It ends at once, with the signal's exit code; the job stays planned."""
     with terminal(rebatch.at(quiet_world.url), "run", rebatch.spec(EVALUATE)) as asked:
         asked.expect("Go on? [y/N]")
         asked.is_reading()
-        asked.process.send_signal(signal.SIGINT)
-        assert asked.end() == 130
+        asked.process.send_signal(number)
+        assert asked.end() == code
         assert "Traceback" not in asked.seen
     assert rebatch.state() == "planned"
+
+
+def test_what_was_typed_before_the_question_is_no_answer(rebatch: Rebatch, open_world: Open) -> None:
+    """A `y` typed while it was planning agrees to nothing."""
+    world = open_world("--results=300", "--latency=300ms")
+    with terminal(rebatch.at(world.url), "run", rebatch.spec(EVALUATE)) as asked:
+        asked.expect("planning")
+        asked.type("y")
+        asked.expect("Go on? [y/N]")
+        asked.is_reading()
+        asked.type("")
+        assert asked.end() == 6
+    assert world.count("POST") == 0
 
 
 def test_a_terminal_shows_a_bar_with_numbers(rebatch: Rebatch, open_world: Open) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from engine.errors import Exit, GuardError, ServiceError, SignalledError
+from engine.errors import Exit, GuardError, ServiceError, SignalledError, UsageError
 from engine.fates import ItemFate
 from engine.jobledger import JobLedger
 from jobs.cli.options import Settings
@@ -194,5 +195,49 @@ def test_a_plan_fails_when_a_page_cannot_be_had(tmp_path: Path) -> None:
             assert here.path is not None
             assert JobLedger.look(here.path).job["state"] == "planning"
             assert anyio.current_time() > 1
+
+    run(story)
+
+
+def test_what_is_gone_since_the_plan_is_left_out_and_spoils_nothing(tmp_path: Path) -> None:
+    """Results deleted between plan and run are skipped with words; all others are evaluated."""
+
+    async def story() -> None:
+        async with world(tmp_path, 12, 900) as here:
+            here.read(spec(EVALUATE % 11))
+            await here.plan()
+            here.sandbox.settings = replace(here.sandbox.settings, churn=20.0)
+            await anyio.sleep(10)
+            here.sandbox.advance()
+            here.sandbox.settings = replace(here.sandbox.settings, churn=0.0)
+            counts = await here.live()
+            assert counts is not None
+            assert counts[ItemFate.SKIPPED] > 0
+            assert counts[ItemFate.FAILED] == 0
+            assert counts[ItemFate.ACCEPTED] + counts[ItemFate.CONFIRMED] + counts[ItemFate.SKIPPED] == sum(
+                counts.values()
+            )
+            assert set(runs_of(here, 11).values()) == {1}
+
+    run(story)
+
+
+def test_a_checkpoint_without_its_wal_is_refused_after_a_kill(tmp_path: Path) -> None:
+    """The main file alone would begin again with what was done and paid for; with the WAL the job is finished."""
+
+    async def story() -> None:
+        async with world(tmp_path, 13, 900) as here:
+            here.read(spec(EVALUATE % 11))
+            await here.plan()
+            assert await here.live(lambda: _until_written(here)) is None
+            assert here.path is not None
+            alone = tmp_path / "alone" / here.path.name
+            alone.parent.mkdir()
+            shutil.copy(here.path, alone)
+            with pytest.raises(UsageError, match="-wal"):
+                JobLedger.resume(alone)
+            counts = await here.live()
+            assert counts is not None
+            assert here.audit()["evaluations"]["evaluated_twice"] == 0
 
     run(story)

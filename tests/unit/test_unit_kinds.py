@@ -171,7 +171,7 @@ def test_a_detail_reads_as_a_row_of_the_list() -> None:
     [
         ("total_runs_count", "10", 10), ("total_runs_count", 10, 10), ("total_runs_count", "", None),
         ("total_runs_count", "ten", None), ("total_runs_count", None, None), ("total_runs_count", 1.5, None),
-        ("success_rate", 0.5, 0.5), ("success_rate", 50, 50.0), ("success_rate", "0.5", None),
+        ("success_rate", 0.5, 0.5), ("success_rate", 50, 0.5), ("success_rate", "0.5", None),
         ("success_rate", None, None), ("is_cronjob", "true", True), ("is_cronjob", "False", False), ("is_cronjob", True, True),
         ("is_cronjob", "maybe", None), ("is_cronjob", None, None), ("agent_inbound", False, False), ("name", "a", "a"),
         ("status", "failed", "failed"), ("created_at", "soon", None), ("created_at", None, None), ("created_at", 5, None),

@@ -228,7 +228,7 @@ ATOMS = st.one_of(
     st.builds(
         lambda op, v: {"number": {op: v}}, st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge"]), st.integers(-2, 2)
     ),
-    st.builds(lambda v: {"status": v}, st.lists(st.sampled_from(["completed", "failed", "running", None]))),
+    st.builds(lambda v: {"status": v}, st.lists(st.sampled_from(["completed", "failed", "running", None]), min_size=1)),
     st.builds(lambda v: {"text": {"contains": v}}, st.sampled_from(["", "a", "b"])),
     st.builds(lambda op, v: {"at": {op: f"{v}d"}}, st.sampled_from(["older_than", "newer_than"]), st.integers(0, 5)),
 )
