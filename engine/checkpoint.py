@@ -1,4 +1,4 @@
-"""The checkpoint: one SQLite file a job. This file opens it, guards it with a lock and commits to it in groups.
+"""The checkpoint: one SQLite file a job. This file opens it and commits to it in groups.
 
 What is in it is the business of `engine.jobledger`. Facts it rests on:
 
@@ -10,10 +10,8 @@ What is in it is the business of `engine.jobledger`. Facts it rests on:
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +21,8 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
-from .errors import CheckpointError, LockedError, RebatchError, UsageError
+from . import lock
+from .errors import CheckpointError, RebatchError, UsageError
 
 T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
@@ -77,11 +76,11 @@ CREATE TABLE attempt (
 class Checkpoint:
     """An open checkpoint. Writes that are asked for at the same time are made durable together."""
 
-    def __init__(self, path: Path, connection: apsw.Connection, lock: int | None) -> None:
-        """Use `create`, `resume` or `look` instead. `lock` is the descriptor of the lock file, where it is held."""
+    def __init__(self, path: Path, connection: apsw.Connection, taken: int | None) -> None:
+        """Use `create`, `resume` or `look` instead. `taken` is the descriptor of the lock file, where it is held."""
         self.path = path
         self._connection = connection
-        self._lock = lock
+        self._lock = taken
         self._turn = anyio.Lock()
         self._waiting: list[_Write[Any]] = []
 
@@ -103,14 +102,14 @@ class Checkpoint:
 
     @classmethod
     def _begin(cls, path: Path) -> Checkpoint:
-        lock = _lock(path)
+        taken = lock.take(path)
         with _disk(path):
             connection = _connect(path)
             connection.execute(f"""
                 BEGIN IMMEDIATE; {_SCHEMA}
                 PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};
                 COMMIT; PRAGMA wal_checkpoint(TRUNCATE)""").fetchall()
-        return cls(path, connection, lock)
+        return cls(path, connection, taken)
 
     @classmethod
     def resume(cls, path: Path) -> Checkpoint:
@@ -120,14 +119,14 @@ class Checkpoint:
         wal = _beside(path, "-wal")
         has_wal = wal.exists() and wal.stat().st_size > 0  # whoever only looks leaves an empty one behind
         cls.look(path).close()  # before anything is changed in it: it may be somebody else's
-        lock = _lock(path)
+        taken = lock.take(path)
         try:
             with _disk(path):
                 connection = _connect(path)
         except BaseException:
-            os.close(lock)
+            os.close(taken)
             raise
-        checkpoint = cls(path, connection, lock)
+        checkpoint = cls(path, connection, taken)
         if not has_wal and checkpoint.read_now(_says_open):
             checkpoint._let_go()
             raise UsageError(
@@ -294,28 +293,6 @@ def _checked(path: Path, connection: apsw.Connection) -> apsw.Connection:
     return connection
 
 
-def lock_path(path: Path) -> Path:
-    """The file whose `flock` says who works on the job."""
-    return path.with_name(path.name + ".lock")
-
-
-def owner(path: Path) -> int | None:
-    """The process that works on the job of this checkpoint, or None. Zero when it does not say."""
-    try:
-        descriptor = os.open(lock_path(path), os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        said = os.read(descriptor, 20).strip()
-        return int(said) if said.isdigit() else 0
-    else:
-        return None
-    finally:
-        os.close(descriptor)
-
-
 def on_network(path: Path, mounts: str | None = None) -> bool:
     """Whether a path lies on a network file system, by the longest mount point above it (proc(5), mounts)."""
     try:
@@ -329,37 +306,3 @@ def on_network(path: Path, mounts: str | None = None) -> bool:
     real = path.resolve()
     above = [(point, kind) for point, kind in entries if real.is_relative_to(point)]
     return max(above, key=lambda entry: len(entry[0]), default=("", ""))[1] in _NETWORK
-
-
-def _lock(path: Path) -> int:
-    try:
-        descriptor = os.open(lock_path(path), os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise CheckpointError(
-            f"{lock_path(path)}: cannot be made: {error.strerror}.", "Check its permissions."
-        ) from None
-    if not _claim(descriptor):
-        os.close(descriptor)
-        pid = owner(path)
-        raise LockedError(f"{path.stem}: process {pid or '?'} works on this job.", "Wait for it, or stop it.", pid=pid)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-    except OSError as error:
-        os.close(descriptor)
-        raise CheckpointError(f"{lock_path(path)}: writing failed: {error.strerror}.", "Make room.") from None
-    return descriptor
-
-
-def _claim(descriptor: int) -> bool:
-    """Take the lock; a `status` that looks at it holds it for a few microseconds, so one refusal proves nothing."""
-    for pause_s in (0.02, 0.05, 0.1, None):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if pause_s is None:
-                return False
-            time.sleep(pause_s)
-        else:
-            break
-    return True

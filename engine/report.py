@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from .checkpoint import owner
 from .errors import Exit
 from .fates import ItemFate
 from .jobledger import JobLedger
+from .lock import owner
 
 _FACTS = ("job", "spec", "kind")
 _TIMES = ("created_at", "started_at", "finished_at")

@@ -9,8 +9,8 @@ import anyio
 import rich_click as click
 
 from engine import statedir
-from engine.checkpoint import owner
 from engine.jobledger import JobLedger
+from engine.lock import owner
 from engine.report import shown_state, summarize
 
 from .options import global_options, settings_of

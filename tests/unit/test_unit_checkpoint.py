@@ -15,8 +15,9 @@ import anyio
 import apsw
 import pytest
 
-from engine.checkpoint import APPLICATION_ID, SUFFIX, Checkpoint, lock_path, on_network, owner
+from engine.checkpoint import APPLICATION_ID, SUFFIX, Checkpoint, on_network
 from engine.errors import CheckpointError, LockedError, UsageError
+from engine.lock import lock_path, owner
 
 
 @pytest.fixture
