@@ -143,8 +143,9 @@ def _add_way_on(error: RebatchError, ledger: JobLedger) -> None:
     if error.exit_code in {Exit.STOPPED, Exit.CREDENTIALS, Exit.SIGINT, Exit.SIGTERM}:
         job = ledger.job["job"]
         saved = f"The job is saved as far as it came; go on with: rebatch resume {job}"
+        unasked = ledger.job["state"] == "planned" and not ledger.job["approved_at"]
         planned = f"The plan is kept; carry it out with: rebatch run {job}"
-        error.remedy = f"{error.remedy} {saved if ledger.job['approved_at'] else planned}".strip()
+        error.remedy = f"{error.remedy} {planned if unasked else saved}".strip()
 
 
 def _agrees(spec: JobSpec, planned: int) -> bool:

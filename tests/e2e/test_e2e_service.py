@@ -61,6 +61,13 @@ def stranger(answer: Callable[[str], Answer]) -> Iterator[tuple[str, list[str | 
             thread.join()
 
 
+def test_a_plan_that_never_came_to_be_is_not_called_one(rebatch: Rebatch) -> None:
+    """When the service is not there while planning, there is a job to resume and no plan to carry out."""
+    done = rebatch.at(f"http://127.0.0.1:{free_port()}")("plan", rebatch.spec(EVALUATE), code=6)
+    assert f"go on with: rebatch resume {rebatch.job()}" in done.err
+    assert "plan is kept" not in done.err
+
+
 def test_a_service_that_is_not_there_is_told_in_seconds_and_the_job_goes_on_later(
     rebatch: Rebatch, open_world: Open
 ) -> None:
