@@ -4,7 +4,7 @@ Messages and their order are those of DRF 3.15 (serializers.ListField, IntegerFi
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -151,6 +151,16 @@ def lists_of_ids(body: object, limits: Mapping[str, int | None], *, may_be_empty
     if wrong:
         raise Refused(wrong)
     return lists
+
+
+def poisonous(ids: Sequence[int], bad: Collection[int], said: str) -> Json:
+    """The refusal of a request for some of its ids, named by id, by their place as DRF does, or not at all."""
+    message = "This result can not be processed."
+    if said == "by-id":
+        return {"result_ids": [f"Result {each}: {message}" for each in ids if each in bad]}
+    if said == "by-place":
+        return {"result_ids": {str(place): [message] for place, each in enumerate(ids) if each in bad}}
+    return {"detail": "A result of the batch can not be processed."}
 
 
 def _problem(body: Json, name: str, most: int | None, *, may_be_empty: bool) -> list[str] | dict[str, list[str]] | None:

@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from . import audit, drf
+from .dice import roll
 from .state import SANDBOX, Sandbox
 
 V1 = "/test_framework/v1"
@@ -71,6 +72,7 @@ async def bulk_runs(request: web.Request) -> web.Response:
 async def bulk_delete(request: web.Request) -> web.Response:
     """POST results/bulk_delete/: seed 000."""
     (ids,) = drf.lists_of_ids(await _body(request), {"result_ids": drf.MOST_IDS})
+    _refuse_poison(request.app[SANDBOX], ids)
     request.app[SANDBOX].store.delete_results(ids, request["number"])
     return web.Response(status=204)
 
@@ -87,8 +89,16 @@ async def bulk_evaluate(request: web.Request) -> web.Response:
     """POST results/bulk_evaluate_metrics/: seed 002."""
     results, metrics = drf.lists_of_ids(await _body(request), {"result_ids": drf.MOST_IDS, "metric_ids": None})
     sandbox = request.app[SANDBOX]
+    _refuse_poison(sandbox, results)
     sandbox.store.evaluate(results, metrics, request["number"], sandbox.evaluation_us)
     return web.Response()
+
+
+def _refuse_poison(sandbox: Sandbox, ids: list[int]) -> None:
+    settings = sandbox.settings
+    bad = {each for each in ids if settings.poison and roll(sandbox.seed, each, "poison") < settings.poison}
+    if bad:
+        raise drf.Refused(drf.poisonous(ids, bad, settings.poison_said))
 
 
 async def show_audit(request: web.Request) -> web.Response:

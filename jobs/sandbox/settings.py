@@ -99,6 +99,14 @@ class Settings:
     )
     max_page_size: int = field(default=100, metadata=_read_by(size, "Longer pages are cut to this in silence."))
     evaluation_time: float = field(default=2.0, metadata=_read_by(duration, "How long a result stays running."))
+    poison: float = field(
+        default=0.0,
+        metadata=_read_by(share, "Results, by their ids, that every request to change anything is refused for."),
+    )
+    poison_said: str = field(
+        default="by-id",
+        metadata=_read_by(_one_of("by-id", "by-place", "not"), "Whether the refusal names them."),
+    )
     runs_as: str = field(
         default="object",
         metadata=_read_by(_one_of("object", "array"), "What the runs of a listed result are."),
