@@ -1,29 +1,33 @@
-"""What is still to be sent: first what the ledger has, and in between what comes back, each when its time has come."""
+"""What is still to be sent: first what comes back, each when its time has come, and in between what the ledger has."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from heapq import heappop, heappush
+from math import inf
 
 import anyio
 
 from .control import Control
+from .errors import RebatchError
 from .ledger import Chunk, Ledger
 
-_FETCH = 64  # chunks read from the ledger at once
+_FETCH = 64  # chunks read from the ledger, and looked at, at once
 _MOST_OPEN = 256  # chunks under way, or waiting for another try or for their fate, before new ones have to wait
+
+Look = Callable[[Sequence[Chunk]], Awaitable[Sequence[Chunk]]]
 
 
 class Backlog:
-    """Hands out chunks to workers. A chunk that was taken is either put back with `again` or closed with `over`."""
+    """Hands out chunks to workers. A chunk that was taken is put back with `again`, cut with `split`, or closed with `over`."""
 
-    def __init__(self, ledger: Ledger, control: Control, first: int, last: int) -> None:
-        """The chunks from item `first` to item `last` of the plan."""
-        self._ledger, self._control = ledger, control
+    def __init__(self, ledger: Ledger, control: Control, look: Look, first: int, last: int) -> None:
+        """The chunks from item `first` to item `last` of the plan; `look` takes out of them what is not to be sent."""
+        self._ledger, self._control, self._look = ledger, control, look
         self._after, self._last = first - 1, last
         self._fresh: deque[Chunk] = deque()
-        self._returned: list[tuple[float, int, Chunk]] = []
+        self._returned: list[tuple[float, int, int, Chunk]] = []  # by when, the smaller first
         self._open = 0  # taken and not over
         self._adopted: set[int] = set()
         self._fetching = anyio.Lock()
@@ -38,18 +42,27 @@ class Backlog:
         """The next chunk whose time has come; None when nothing is left or draining has begun."""
         while not self._control.draining:
             if self._returned and self._returned[0][0] <= anyio.current_time():
-                return heappop(self._returned)[2]
-            if self._open < _MOST_OPEN and (chunk := await self._next()):
-                self._open += 1
-                return chunk
-            if not self._open:
+                chunk = heappop(self._returned)[-1]
+                if seen := await self._seen([chunk]):
+                    return seen[0]
+                self.over()
+            elif self._open < _MOST_OPEN and (fresh := await self._next()):
+                return fresh
+            elif not self._open:
                 return None
-            await self._wait()
+            else:
+                await self._wait()
         return None
 
     def again(self, chunk: Chunk, after_s: float = 0.0) -> None:
         """Put a chunk back, to be taken in `after_s` seconds."""
-        heappush(self._returned, (anyio.current_time() + after_s, chunk.first, chunk))
+        self._put(chunk, anyio.current_time() + after_s)
+
+    def split(self, parts: Sequence[Chunk]) -> None:
+        """In place of a chunk that was taken, put these; the smallest goes first, so that one culprit is found soon."""
+        self._open += len(parts) - 1
+        for part in parts:
+            self._put(part, -inf)
         self._wake()
 
     def over(self) -> None:
@@ -57,13 +70,40 @@ class Backlog:
         self._open -= 1
         self._wake()
 
+    def is_all(self, chunks: int) -> bool:
+        """Whether, beside so many chunks that were taken, nothing goes on and nothing can begin."""
+        exhausted = not self._fresh and self._after >= self._last
+        return self._open <= chunks and (exhausted or self._open >= _MOST_OPEN)
+
     async def _next(self) -> Chunk | None:
         async with self._fetching:
-            while not self._fresh and self._after < self._last:
-                found = await self._ledger.pending(self._after, self._last, _FETCH)
-                self._fresh.extend(chunk for chunk in found if chunk.first not in self._adopted)
-                self._after = found[-1].first if found else self._last
-        return self._fresh.popleft() if self._fresh else None
+            while self._open < _MOST_OPEN and not self._control.draining:
+                if self._fresh and (seen := await self._seen([self._fresh.popleft()])):
+                    self._open += 1
+                    return seen[0]
+                if not self._fresh and self._after >= self._last:
+                    break
+                if not self._fresh:
+                    await self._fetch()
+        return None
+
+    async def _fetch(self) -> None:
+        """Read more chunks and look at them together, which is cheaper than one by one."""
+        found = await self._ledger.pending(self._after, self._last, _FETCH)
+        self._after = found[-1].last if found else self._last
+        self._fresh.extend(await self._seen([chunk for chunk in found if chunk.first not in self._adopted]))
+
+    async def _seen(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        """What is left of chunks after the look. What stops the look must not tear away what is in flight: it drains."""
+        try:
+            return await self._look(chunks)
+        except RebatchError as error:
+            self._control.drain(error)
+            return []
+
+    def _put(self, chunk: Chunk, at: float) -> None:
+        heappush(self._returned, (at, len(chunk.ids), chunk.first, chunk))
+        self._wake()
 
     async def _wait(self) -> None:
         changed = self._changed

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
 
 APPLICATION_ID = 0x72656261  # "reba"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SUFFIX = ".rebatch"
 BUSY_MS = 5000
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how proc(5) writes a blank in a path
@@ -60,10 +60,11 @@ CREATE TABLE item (
     fate TEXT, error TEXT, unchanged INTEGER);
 CREATE INDEX item_fate ON item (fate) WHERE fate IS NOT NULL;
 
--- A chunk is the items from seq `first` to seq `last` that have no fate of their own.
+-- A chunk is the items from seq `first` to seq `last` that have no fate of their own. `root` is the chunk of the plan that
+-- it was cut from, when that was refused.
 CREATE TABLE chunk (
     first INTEGER PRIMARY KEY, last INTEGER NOT NULL, grp INTEGER NOT NULL, fate TEXT NOT NULL DEFAULT 'not_attempted',
-    attempts INTEGER NOT NULL DEFAULT 0, attempt INTEGER, http_status INTEGER, error TEXT);
+    attempts INTEGER NOT NULL DEFAULT 0, attempt INTEGER, http_status INTEGER, error TEXT, root INTEGER);
 CREATE INDEX chunk_fate ON chunk (fate, first);
 
 -- An attempt without `ended_at` is an intent whose outcome was never learned.

@@ -1,4 +1,4 @@
-"""The pool: wait for the gate, write the intent, send, decipher, write the outcome.
+"""The pool: look, wait for the gate, write the intent, send, decipher, write the outcome.
 
 Retry sits outside the gate: every attempt pays, and a chunk that waits for another try holds no worker.
 """
@@ -6,6 +6,7 @@ Retry sits outside the gate: every attempt pays, and a chunk that waits for anot
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import structlog
@@ -14,6 +15,8 @@ from .backlog import Backlog
 from .errors import StoppedError
 from .fates import Fate, ItemFate, Outcome, decipher
 from .ledger import Chunk
+from .look import is_fresh, look
+from .narrow import Narrower
 from .reconcile import Reconciler
 from .retry import THROTTLED, Next, Verdict
 from .tasks import crew, task_group
@@ -25,7 +28,6 @@ _FATE_AFTER = {
     Next.DONE: ItemFate.ACCEPTED,
     Next.AGAIN: ItemFate.NOT_ATTEMPTED,
     Next.SETTLE: ItemFate.UNSETTLED,
-    Next.FAIL: ItemFate.FAILED,
     Next.STOP: ItemFate.NOT_ATTEMPTED,
 }
 
@@ -35,7 +37,7 @@ async def dispatch(work: Work, first: int, last: int) -> None:
 
     Returns when each chunk has a fate, or when draining has begun and nothing is in flight. Raises CheckpointError.
     """
-    backlog = Backlog(work.ledger, work.control, first, last)
+    backlog = Backlog(work.ledger, work.control, partial(look, work), first, last)
     reconciler = Reconciler(work, backlog)
     await reconciler.adopt(first, last)
     pool = _Pool(work, backlog, reconciler)
@@ -48,12 +50,22 @@ async def dispatch(work: Work, first: int, last: int) -> None:
 class _Pool:
     def __init__(self, work: Work, backlog: Backlog, reconciler: Reconciler) -> None:
         self._work, self._backlog, self._reconciler = work, backlog, reconciler
+        self._narrower = Narrower()
 
     async def worker(self) -> None:
         while (chunk := await self._backlog.take()) is not None:
-            if not await self._work.client.admit():
+            if refusal := self._narrower.refusal(chunk):
+                await self._close(chunk, *refusal)
+            elif not await self._work.client.admit():
                 return
-            await self._attempt(replace(chunk, attempts=chunk.attempts + 1))
+            elif is_fresh(self._work, chunk.looked_at):
+                await self._attempt(replace(chunk, attempts=chunk.attempts + 1))
+            else:  # the gate was closed for long
+                self._backlog.again(chunk)
+
+    async def _close(self, chunk: Chunk, fate: ItemFate, said: str) -> None:
+        await self._work.ledger.close(chunk, fate, said)
+        self._over(len(chunk.ids), failed=len(chunk.ids) if fate is ItemFate.FAILED else 0)
 
     async def _attempt(self, chunk: Chunk) -> None:
         work, spec = self._work, self._work.spec
@@ -61,17 +73,20 @@ class _Pool:
         reply = await work.client.send(spec.kind.request(spec.action, chunk.group, chunk.ids))
         with anyio.CancelScope(shield=True):  # an outcome that is known must not be lost to a second Ctrl-C
             outcome = decipher(reply)
+            log.info(
+                "attempt",
+                chunk=chunk.first,
+                items=len(chunk.ids),
+                fate=outcome.fate,
+                status=outcome.status,
+                error=outcome.error,
+            )
             verdict = self._judge(outcome, chunk)
-            await work.ledger.record(token, chunk, outcome, _fate(verdict, outcome), work.wall())
-        log.info(
-            "attempt",
-            chunk=chunk.first,
-            items=len(chunk.ids),
-            fate=outcome.fate,
-            status=outcome.status,
-            error=outcome.error,
-        )
-        await self._follow(chunk, outcome, verdict)
+            if verdict.next is Next.FAIL:
+                await self._refused(token, chunk, outcome, reply.body)
+            else:
+                await work.ledger.record(token, chunk, outcome, _fate(verdict, outcome), work.wall())
+                await self._follow(chunk, outcome, verdict)
 
     def _judge(self, outcome: Outcome, chunk: Chunk) -> Verdict:
         kind = self._work.spec.kind
@@ -79,20 +94,38 @@ class _Pool:
             return Verdict(Next.STOP, error=StoppedError(f"The service refused: {outcome.error}."))
         return self._work.client.judge(outcome, repeatable=kind.repeatable, attempt=chunk.attempts)
 
+    async def _refused(self, token: int, chunk: Chunk, outcome: Outcome, body: bytes) -> None:
+        """Narrow a refused chunk down, or let it fail."""
+        work = self._work
+        cut = self._narrower.cut(chunk, outcome, body, about_items=work.spec.kind.about_items(outcome))
+        parts = await work.ledger.narrow(token, chunk, outcome, cut, work.wall())
+        if parts:
+            self._backlog.split(parts)
+            self._count(len(cut.failed), len(cut.failed))
+        else:
+            self._over(len(chunk.ids), failed=len(chunk.ids))
+
     async def _follow(self, chunk: Chunk, outcome: Outcome, verdict: Verdict) -> None:
         work = self._work
         match verdict.next:
             case Next.AGAIN:
                 work.progress.retries += 1
                 spared = chunk.attempts - (outcome.status == THROTTLED)  # to be throttled is no failure of the chunk
-                self._backlog.again(replace(chunk, attempts=spared), verdict.wait_s)
+                self._backlog.again(replace(chunk, attempts=spared, sent=True), verdict.wait_s)
             case Next.SETTLE:
                 await self._reconciler.add(chunk)
             case Next.STOP:
                 work.control.drain(verdict.error)
             case _:
-                work.progress.done += len(chunk.ids)
-                self._backlog.over()
+                self._over(len(chunk.ids))
+
+    def _over(self, items: int, *, failed: int = 0) -> None:
+        self._count(items, failed)
+        self._backlog.over()
+
+    def _count(self, items: int, failed: int) -> None:
+        self._work.progress.done += items
+        self._work.fail(failed)
 
 
 def _fate(verdict: Verdict, outcome: Outcome) -> ItemFate:

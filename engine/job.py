@@ -7,14 +7,17 @@ planning ──► planned ──► working ──► verifying ──► finis
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from .checkpoint import SUFFIX, Checkpoint
 from .dispatch import dispatch
-from .freshen import freshen
+from .errors import GuardError
+from .fates import ItemFate
 from .jobledger import JobLedger
+from .look import see_account
 from .plan import make_plan, refusal
 from .spec import JobSpec
 from .verify import verify
@@ -72,24 +75,53 @@ async def carry_out(work: Work, now: Clock = utc_now) -> None:
     ledger = work.ledger
     await ledger.checkpoint.mark_open()
     if ledger.job["state"] in {"planned", "working"}:
-        await freshen(work)
+        await see_account(work)
     if ledger.job["state"] == "planned":
         await ledger.note(state="working", started_at=now().isoformat())
     if ledger.job["state"] == "working":
-        await _dispatch_all(work)
+        if work.spec.kind.repeatable:
+            await ledger.free_unsettled()
+        await _send_canary(work)
+        await _send(work, *await ledger.span())
         await ledger.note(state="verifying")
     if ledger.job["state"] == "verifying":
         await verify(work)
         await ledger.note(state="finished", finished_at=now().isoformat())
 
 
-async def _dispatch_all(work: Work) -> None:
-    ledger = work.ledger
-    if work.spec.kind.repeatable:
-        await ledger.free_unsettled()
-    counts = await ledger.counts()
-    planned = ledger.job["planned"]
+async def _send(work: Work, first: int, last: int) -> None:
+    """Send the items from `first` to `last` of the plan. Raises what stopped it."""
+    counts, planned = await work.ledger.counts(), work.ledger.job["planned"]
     work.progress.begin("working", planned, planned - counts["not_attempted"] - counts["unsettled"])
-    await dispatch(work, *await ledger.span())
+    await dispatch(work, first, last)
     if work.control.reason:
         raise work.control.reason
+
+
+async def _send_canary(work: Work) -> None:
+    """Send the first items alone and see what becomes of them. Raises GuardError when they do not come through."""
+    ledger = work.ledger
+    number = ledger.job.get("canary")
+    if not number or ledger.job.get("canary_passed"):
+        return
+    await _send(work, 1, number)
+    await verify(work)
+    fates = Counter(item["fate"] for item in await ledger.items(0, number))
+    if tripped := canary_fault(fates, looked=bool(work.spec.limits.verify)):
+        await ledger.note(refused_because=tripped)
+        raise GuardError(tripped, f"Nothing else was sent. Look at them: rebatch report {ledger.job['job']} --items")
+    await ledger.note(canary_passed=True, refused_because=None)
+
+
+def canary_fault(fates: Mapping[str, int], *, looked: bool) -> str | None:
+    """What is wrong with the first items, by their fates, as a sentence; None if nothing is. `looked`: they were read back."""
+    bad = {fate: items for fate, items in fates.items() if items and fate not in _COME_THROUGH}
+    if bad:
+        told = ", ".join(f"{items:,} {fate.replace('_', ' ')}" for fate, items in sorted(bad.items()))
+        return f"Of the {sum(fates.values()):,} items of `guards: canary`, {told}."
+    if looked and not fates.get(ItemFate.CONFIRMED):
+        return f"None of the {sum(fates.values()):,} items of `guards: canary` has been seen to be done."
+    return None
+
+
+_COME_THROUGH = frozenset({ItemFate.CONFIRMED, ItemFate.ACCEPTED, ItemFate.SKIPPED})

@@ -13,7 +13,7 @@ from . import sql
 from .checkpoint import Checkpoint, Operation
 from .errors import UsageError
 from .fates import ItemFate, Outcome
-from .ledger import Apart, Chunk, Seen, Unsettled
+from .ledger import Apart, Chunk, Cut, Seen, Unsettled
 from .progress import Progress
 
 
@@ -95,6 +95,15 @@ class JobLedger:
         """See Ledger."""
         await self._write(lambda db: sql.record(db, token, chunk.first, outcome, fate, at))
 
+    async def narrow(self, token: int, chunk: Chunk, outcome: Outcome, cut: Cut, at: float) -> Sequence[Chunk]:
+        """See Ledger."""
+        parts: list[Chunk] = await self._write(lambda db: sql.narrow(db, token, chunk, outcome, cut, at))
+        return parts
+
+    async def close(self, chunk: Chunk, fate: ItemFate, said: str) -> None:
+        """See Ledger."""
+        await self._write(lambda db: sql.close(db, chunk.first, fate, said))
+
     async def pending(self, after: int, last: int, limit: int) -> Sequence[Chunk]:
         """See Ledger."""
         return await self.checkpoint.read(
@@ -109,18 +118,38 @@ class JobLedger:
         """Ids of a few items, spread over the chunks that were never sent."""
         return await self.checkpoint.read(lambda db: [row[0] for row in sql.rows(db, sql.UNTOUCHED, (limit, limit))])
 
-    async def refresh(self, fingerprints: dict[int, list[Any]], look: int) -> int:
-        """Replace the fingerprints of items that are still to be sent, met in look number `look`; how many had moved."""
-        values = [(sql.as_json(mark), item, look) for item, mark in fingerprints.items()]
-        return int(await self._write(lambda db: sql.refresh(db, values)))
+    async def fingerprints(self, chunk: Chunk) -> dict[int, list[Any]]:
+        """The fingerprints of the items between the ends of a chunk, by id."""
+        return await self.checkpoint.read(lambda db: sql.fingerprints(db, chunk.first, chunk.last))
 
-    async def skip_unmet(self, look: int, said: str) -> None:
-        """Leave out every item that is still to be sent and was not met in look number `look`."""
-        await self._write(lambda db: sql.skip_unmet(db, look, said))
+    async def leave_out(self, chunk: Chunk, apart: Apart) -> None:
+        """Give items of a chunk that is still to be sent a fate of their own."""
+        await self._write(lambda db: sql.leave_out(db, chunk.first, chunk.last, apart))
+
+    async def witnesses(self, limit: int) -> dict[int, list[Any]]:
+        """A few items that the service accepted, with their fingerprints: they must have moved if anything does."""
+        rows = await self.checkpoint.read(lambda db: sql.rows(db, sql.WITNESSES, (limit,)))
+        return {item: orjson.loads(mark) for item, mark in rows}
+
+    async def any_confirmed(self) -> bool:
+        """Whether the service has ever been seen to do what this job asked of it."""
+        return bool((await self.checkpoint.read(lambda db: sql.rows(db, sql.ANY_CONFIRMED)))[0][0])
 
     async def settle(self, chunk: Chunk, fate: ItemFate, error: str | None, apart: Apart) -> None:
         """See Ledger."""
         await self._write(lambda db: sql.settle(db, chunk.first, fate, error, apart))
+
+    async def held(self) -> dict[int, int]:
+        """The ids of the items that are held, each with its group."""
+        return dict(await self.checkpoint.read(lambda db: sql.rows(db, "SELECT id, grp FROM item WHERE fate='held'")))
+
+    async def release_held(self) -> None:
+        """Count what is held as accepted."""
+        await self._write(lambda db: sql.rows(db, "UPDATE item SET fate='accepted', error=NULL WHERE fate='held'"))
+
+    async def retry_held(self, fingerprints: dict[int, list[Any]], apart: Apart) -> None:
+        """Let held items be sent again, with the fingerprints they have now; those in `apart` get that fate instead."""
+        await self._write(lambda db: sql.retry_held(db, fingerprints, apart))
 
     async def free_unsettled(self) -> None:
         """Let every unsettled chunk be sent again: for kinds that may."""
@@ -148,8 +177,7 @@ class JobLedger:
 
     async def mark(self, apart: Apart) -> None:
         """Give items a fate of their own."""
-        values = [(fate, said, item) for item, (fate, said) in apart.items()]
-        await self._write(lambda db: db.executemany("UPDATE item SET fate=?, error=? WHERE id=?", values))
+        await self._write(lambda db: sql.mark(db, apart))
 
     async def mark_unchanged(self, ids: Iterable[int], look: int) -> None:
         """Note that these accepted items were met unchanged in look number `look`."""

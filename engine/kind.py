@@ -18,6 +18,7 @@ from .fates import ItemFate, Outcome
 from .where import Field, Row
 
 CHUNK = 100  # items in one request; the service takes no more (`maxItems: 100` of each bulk endpoint)
+ABOUT_ITEMS = frozenset({400, 413, 422})  # refusals that a smaller request may not meet
 
 
 class Strict(BaseModel):
@@ -107,6 +108,14 @@ class Kind(ABC):
     def stops_all(self, outcome: Outcome) -> bool:  # noqa: ARG002 - for those that know such refusals
         """Whether a refusal concerns every chunk alike, as one about the balance does: the job stops and can be resumed."""
         return False
+
+    def about_items(self, outcome: Outcome) -> bool:
+        """Whether a refusal may be due to some of the items, so that the others would go through without them."""
+        return outcome.status in ABOUT_ITEMS
+
+    def narrow(self, scope: Any, group: int) -> Any:  # noqa: ARG002 - for those whose groups the service can list
+        """A scope that lists the items of a group, and as little else as possible."""
+        return scope
 
     @abstractmethod
     def evidence(self, before: list[Any], after: Row | None) -> Evidence:

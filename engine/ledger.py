@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 from .fates import ItemFate, Outcome
@@ -21,6 +22,9 @@ class Chunk:
     group: int
     attempts: int
     ids: tuple[int, ...]
+    root: int = 0  # the chunk of the plan that it was cut from, or is
+    sent: bool = False  # once already, by this process or an earlier one
+    looked_at: float = -inf  # when its items were last seen to be as planned, on the event loop's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,18 @@ class Seen:
     fingerprint: list[Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What becomes of a refused chunk: some items `failed`, each with its own words, `parts` go out again.
+
+    What is in neither has failed with the chunk, of which `rest` is said.
+    """
+
+    failed: dict[int, str] = field(default_factory=dict)
+    parts: tuple[tuple[int, ...], ...] = ()
+    rest: str | None = None
+
+
 Apart = dict[int, tuple[ItemFate, str | None]]  # items that differ from their chunk: their fate, and what is said of it
 
 
@@ -55,6 +71,12 @@ class Ledger(Protocol):
 
     async def record(self, token: int, chunk: Chunk, outcome: Outcome, fate: ItemFate, at: float) -> None:
         """Write what became of an attempt and of its chunk. Raises StaleAttemptError."""
+
+    async def narrow(self, token: int, chunk: Chunk, outcome: Outcome, cut: Cut, at: float) -> Sequence[Chunk]:
+        """Write that an attempt was refused and what becomes of its chunk, at once; the parts. Raises StaleAttemptError."""
+
+    async def close(self, chunk: Chunk, fate: ItemFate, said: str) -> None:
+        """End a chunk that is not sent after all. Raises StaleAttemptError."""
 
     async def pending(self, after: int, last: int, limit: int) -> Sequence[Chunk]:
         """The next chunks beyond `after`, up to `last`, that are to be sent."""

@@ -13,11 +13,12 @@ from .where import Row
 from .work import Work
 
 
-async def read_back(work: Work, ids: Collection[int]) -> dict[int, Row | None]:
-    """The rows of `ids` as they are now; None for one that is gone. One that could not be made out is left out."""
-    if by_id_is_cheaper(work, len(ids)):
-        return await _each(work, ids)
-    return await _by_walking(work, frozenset(ids))
+async def read_back(work: Work, ids: Collection[int], group: int) -> dict[int, Row | None]:
+    """The rows of `ids`, all of one group, as they are now; None for one that is gone."""
+    found: dict[int, Row | None] = {}
+    if ids and not by_id_is_cheaper(work, len(ids)):
+        found = await _by_walking(work, frozenset(ids), group)
+    return found | await _each(work, [item for item in ids if item not in found])
 
 
 def by_id_is_cheaper(work: Work, items: int) -> bool:
@@ -54,15 +55,14 @@ async def _each(work: Work, ids: Collection[int]) -> dict[int, Row | None]:
     return found
 
 
-async def _by_walking(work: Work, ids: frozenset[int]) -> dict[int, Row | None]:
+async def _by_walking(work: Work, ids: frozenset[int], group: int) -> dict[int, Row | None]:
+    """Those of `ids` that are met in the scope of the spec; what is not may have left it, or be gone."""
     found: dict[int, Row | None] = {}
 
     async def keep(page: Page) -> None:
         found.update((row["id"], row) for row in page.rows if row["id"] in ids)
 
-    resource = work.spec.kind.resource
-    scope = resource.lasting(work.spec.scope)
-    walked = await walk(work.client, resource, scope, keep, work.spec.limits.concurrency)
-    if not walked.unproven:
-        found.update(dict.fromkeys(ids - found.keys()))
+    kind = work.spec.kind
+    scope = kind.narrow(work.spec.scope, group)
+    await walk(work.client, kind.resource, scope, keep, work.spec.limits.concurrency)
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import apsw
@@ -10,23 +12,23 @@ import orjson
 
 from .fates import Fate, ItemFate, Outcome
 from .kind import CHUNK
-from .ledger import Apart, Chunk, StaleAttemptError, Unsettled
+from .ledger import Apart, Chunk, Cut, StaleAttemptError, Unsettled
 
 # The chunk of an item is the last one that begins at or before it.
 _CHUNK_OF_ITEM = "chunk.first = (SELECT max(first) FROM chunk WHERE first <= item.seq)"
-PENDING = """
-    SELECT first, last, grp FROM chunk WHERE fate = 'not_attempted' AND first > ? AND first <= ? ORDER BY first LIMIT ?"""
+_CHUNK = "SELECT first, last, grp, coalesce(root, first), attempts > 0 FROM chunk"
+PENDING = f"{_CHUNK} WHERE fate = 'not_attempted' AND first > ? AND first <= ? ORDER BY first LIMIT ?"
+_UNSETTLED = f"{_CHUNK} WHERE fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"
 UNTOUCHED = """
     SELECT id FROM item WHERE seq IN (
         SELECT first FROM (SELECT first, row_number() OVER (ORDER BY first) - 1 AS place, count(*) OVER () AS whole
                            FROM chunk WHERE attempts = 0)
         WHERE place % max(1, whole / ?) = 0 LIMIT ?)"""
-_STILL_TO_BE_SENT = f"fate IS NULL AND (SELECT fate FROM chunk WHERE {_CHUNK_OF_ITEM}) = 'not_attempted'"
-_DIFFERS = f"SELECT 1 FROM item WHERE fingerprint <> ?1 AND id = ?2 AND {_STILL_TO_BE_SENT}"
-_REFRESH = f"UPDATE item SET fingerprint = ?1, unchanged = ?3 WHERE id = ?2 AND {_STILL_TO_BE_SENT}"
-_SKIP = f"UPDATE item SET fate = 'skipped', error = ?1 WHERE unchanged IS NOT ?2 AND {_STILL_TO_BE_SENT}"
-_UNSETTLED = """
-    SELECT first, last, grp FROM chunk WHERE fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"""
+WITNESSES = """
+    SELECT item.id, fingerprint FROM chunk JOIN item ON item.seq IN (chunk.first, chunk.last)
+    WHERE coalesce(item.fate, chunk.fate) = 'accepted' LIMIT ?"""
+ANY_CONFIRMED = """
+    SELECT EXISTS (SELECT 1 FROM chunk WHERE fate = 'confirmed') OR EXISTS (SELECT 1 FROM item WHERE fate = 'confirmed')"""
 ACCEPTED_OF = f"""
     SELECT item.id, fingerprint FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
     WHERE item.id IN (SELECT value FROM json_each(?)) AND coalesce(item.fate, chunk.fate) = 'accepted'"""
@@ -91,10 +93,16 @@ def freeze(db: apsw.Connection, facts: dict[str, Any]) -> None:
 
 
 def read_chunk(db: apsw.Connection, row: Sequence[Any]) -> Chunk:
-    """The chunk of a row of (first, last, group), with the items that have no fate of their own."""
-    first, last, group = row
+    """The chunk of a row of `_CHUNK`, with the items that have no fate of their own."""
+    first, last, group, root, sent = row
     ids = db.execute("SELECT id FROM item WHERE seq BETWEEN ? AND ? AND fate IS NULL ORDER BY seq", (first, last))
-    return Chunk(first, last, group, 0, tuple(row[0] for row in ids))
+    return Chunk(first, last, group, 0, tuple(found[0] for found in ids), root=root, sent=bool(sent))
+
+
+def fingerprints(db: apsw.Connection, first: int, last: int) -> dict[int, list[Any]]:
+    """The fingerprints of the items from seq `first` to seq `last`, by id."""
+    marks = db.execute("SELECT id, fingerprint FROM item WHERE seq BETWEEN ? AND ?", (first, last))
+    return {int(str(item)): orjson.loads(str(mark)) for item, mark in marks.fetchall()}
 
 
 def read_unsettled(db: apsw.Connection, first: int, last: int) -> list[Unsettled]:
@@ -102,27 +110,31 @@ def read_unsettled(db: apsw.Connection, first: int, last: int) -> list[Unsettled
     found = []
     for row in rows(db, _UNSETTLED, (first, last)):
         chunk = read_chunk(db, row)
-        marks = db.execute("SELECT id, fingerprint FROM item WHERE seq BETWEEN ? AND ?", (chunk.first, chunk.last))
-        fingerprints = {item: orjson.loads(str(mark)) for item, mark in marks.fetchall()}
-        found.append(Unsettled(chunk, {item: fingerprints[item] for item in chunk.ids}))
+        marks = fingerprints(db, chunk.first, chunk.last)
+        found.append(Unsettled(chunk, {item: marks[item] for item in chunk.ids}))
     return found
 
 
-def refresh(db: apsw.Connection, values: list[tuple[str | None, int, int]]) -> int:
-    """Replace fingerprints of items that are still to be sent and note the look; the answer is how many differed."""
-    moved = 0
-    for value in values:
-        moved += len(rows(db, _DIFFERS, value[:2]))
-        db.execute(_REFRESH, value)
-    return moved
+def mark(db: apsw.Connection, apart: Apart) -> None:
+    """Give items a fate of their own."""
+    values = [(fate, said, item) for item, (fate, said) in apart.items()]
+    db.executemany("UPDATE item SET fate=?, error=? WHERE id=?", values)
 
 
-def skip_unmet(db: apsw.Connection, look: int, said: str) -> None:
-    """Leave out what is still to be sent and was not met in this look; a chunk with nothing left is left out whole."""
-    db.execute(_SKIP, (said, look))
-    db.execute("""
-        UPDATE chunk SET fate='skipped' WHERE fate='not_attempted' AND NOT EXISTS
-            (SELECT 1 FROM item WHERE seq BETWEEN chunk.first AND chunk.last AND fate IS NULL)""")
+def leave_out(db: apsw.Connection, first: int, last: int, apart: Apart) -> None:
+    """Give items of a chunk that is still to be sent a fate of their own; where none is left, the chunk is over."""
+    mark(db, apart)
+    db.execute(
+        """UPDATE chunk SET fate='skipped' WHERE first=? AND fate='not_attempted' AND NOT EXISTS
+            (SELECT 1 FROM item WHERE seq BETWEEN ? AND ? AND fate IS NULL)""",
+        (first, first, last),
+    )
+
+
+def close(db: apsw.Connection, first: int, fate: ItemFate, said: str) -> None:
+    """End a chunk that is not sent after all."""
+    db.execute("UPDATE chunk SET fate=?, error=? WHERE first=? AND fate='not_attempted'", (fate, said, first))
+    _changed_one(db)
 
 
 def begin(db: apsw.Connection, first: int, at: float) -> int:
@@ -150,16 +162,50 @@ def record(db: apsw.Connection, token: int, first: int, outcome: Outcome, fate: 
     _changed_one(db)
 
 
+def narrow(db: apsw.Connection, token: int, chunk: Chunk, outcome: Outcome, cut: Cut, at: float) -> list[Chunk]:
+    """Write that an attempt was refused and how its chunk is cut, in one; the parts. Raises StaleAttemptError."""
+    fate = ItemFate.NOT_ATTEMPTED if cut.parts else ItemFate.FAILED
+    record(db, token, chunk.first, replace(outcome, error=cut.rest or outcome.error), fate, at)
+    mark(db, {item: (ItemFate.FAILED, said) for item, said in cut.failed.items()})
+    edges = [chunk.first, *(_seq(db, part[0]) for part in cut.parts[1:]), chunk.last + 1]
+    parts = []
+    for ids, (first, behind) in zip(cut.parts, pairwise(edges), strict=False):
+        parts.append(replace(chunk, first=first, last=behind - 1, ids=ids, sent=True, attempts=0))
+        db.execute(
+            """INSERT INTO chunk (first, last, grp, attempts, root)
+                SELECT ?1, ?2, grp, attempts, ?3 FROM chunk WHERE first = ?4
+                ON CONFLICT (first) DO UPDATE SET last = excluded.last""",
+            (first, behind - 1, chunk.root, chunk.first),
+        )
+    return parts
+
+
+def _seq(db: apsw.Connection, item: int) -> int:
+    return int(rows(db, "SELECT seq FROM item WHERE id=?", (item,))[0][0])
+
+
 def settle(db: apsw.Connection, first: int, fate: ItemFate, error: str | None, apart: Apart) -> None:
     """Write what reading back showed of a chunk. Raises StaleAttemptError."""
     known = Fate.APPLIED if fate is ItemFate.ACCEPTED else Fate.UNKNOWN
     db.execute("UPDATE attempt SET fate=? WHERE id=(SELECT attempt FROM chunk WHERE first=?)", (known, first))
     db.execute("UPDATE chunk SET fate=?, error=? WHERE first=? AND fate='unsettled'", (fate, error, first))
     _changed_one(db)
-    db.executemany(
-        "UPDATE item SET fate=?, error=? WHERE id=?",
-        [(own, said, item) for item, (own, said) in apart.items()],
-    )
+    mark(db, apart)
+
+
+def retry_held(db: apsw.Connection, fingerprints: dict[int, list[Any]], apart: Apart) -> None:
+    """Let held items be sent again: their chunks are pending anew, and the fates of all others in these stay as they are."""
+    mark(db, apart)
+    chunks = f"SELECT first, last, chunk.fate, chunk.error FROM item JOIN chunk ON {_CHUNK_OF_ITEM}"
+    for first, last, fate, said in set(rows(db, f"{chunks} WHERE item.fate='held' AND chunk.fate <> 'unsettled'")):
+        if fate != ItemFate.NOT_ATTEMPTED:
+            others = "UPDATE item SET fate=?, error=? WHERE seq BETWEEN ? AND ? AND fate IS NULL"
+            db.execute(others, (fate, said, first, last))
+            db.execute("UPDATE chunk SET fate='not_attempted', error=NULL WHERE first=?", (first,))
+        again = (
+            "UPDATE item SET fate=NULL, error=NULL, fingerprint=? WHERE id=? AND fate='held' AND seq BETWEEN ? AND ?"
+        )
+        db.executemany(again, [(as_json(mark), item, first, last) for item, mark in fingerprints.items()])
 
 
 def fold(db: apsw.Connection) -> None:

@@ -10,6 +10,7 @@ from math import inf
 
 from .client import Client
 from .control import Control
+from .errors import GuardError
 from .jobledger import JobLedger
 from .pace import Pacer
 from .progress import Progress
@@ -26,6 +27,17 @@ class Work:
     ledger: JobLedger
     wall: Callable[[], float] = time.time
     planned_at: float = -inf  # when this process finished the plan, on the event loop's clock
+
+    failed: int = 0  # items, in this process: whoever resumes brings new patience
+
+    def fail(self, items: int) -> None:
+        """Count items that have failed, and stop when the spec says that so many are too many."""
+        self.failed += items
+        allowed = getattr(self.spec.guards, "stop_on_failures", None)
+        planned = self.ledger.job["planned"]
+        if items and allowed is not None and allowed.trips(self.failed, planned):
+            tripped = f"{self.failed:,} of {planned:,} items have failed; `guards: stop_on_failures` allows {allowed}."
+            self.control.drain(GuardError(tripped, "Look at them with “rebatch report” before you resume."))
 
     @property
     def control(self) -> Control:

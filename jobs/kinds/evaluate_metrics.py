@@ -70,6 +70,15 @@ class EvaluateMetrics(Kind):
         """The balance is checked for the whole batch first: what it does not cover now, it may after a payment."""
         return outcome.status == REFUSED and "balance" in (outcome.error or "").lower()
 
+    def about_items(self, outcome: Outcome) -> bool:
+        """What is wrong with the metrics or the balance is wrong with half the results, too."""
+        said = (outcome.error or "").lower()
+        return super().about_items(outcome) and "metric" not in said and "balance" not in said
+
+    def narrow(self, scope: Any, group: int) -> Any:
+        """The list of the agent."""
+        return scope.model_copy(update={"agent_id": group}) if group else scope
+
     def evidence(self, before: list[Any], after: Row | None) -> Evidence:
         """A result that was taken flips to *running* and later leaves it; `updated_at` moves both times."""
         if after is None:

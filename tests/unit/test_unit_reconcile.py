@@ -36,7 +36,7 @@ def settlement(
     """The decision about a chunk that was sent twice."""
     ids = tuple(range(1, items + 1))
     unsettled = Unsettled(Chunk(1, items, 7, 2, ids), {item: list(MARK) for item in ids})
-    return judge(kind or EvaluateMetrics(), unsettled, rows, may_resend=may_resend)
+    return judge(kind or EvaluateMetrics(), unsettled, [rows, rows], may_resend=may_resend)
 
 
 CASES: list[tuple[dict[int, Any], bool, dict[int, ItemFate]]] = [
@@ -77,7 +77,7 @@ def test_what_was_busy_before_takes_the_fate_of_its_request(
 ) -> None:
     """A result that was running may have moved by itself; those beside it in the request tell whether that was carried out."""
     marks = {1: list(MARK), 2: ["running", *MARK[1:]], 3: list(MARK)}
-    judged = judge(EvaluateMetrics(), Unsettled(Chunk(1, 3, 7, 2, (1, 2, 3)), marks), rows, may_resend=True)
+    judged = judge(EvaluateMetrics(), Unsettled(Chunk(1, 3, 7, 2, (1, 2, 3)), marks), [rows, rows], may_resend=True)
     assert {item: judged.apart.get(item, (judged.fate, None))[0] for item in (1, 2, 3)} == expected
 
 
