@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import anyio
 import pytest
 
+from engine import held
 from engine.errors import Exit, GuardError, ServiceError, SignalledError, UsageError
 from engine.fates import ItemFate
 from engine.jobledger import JobLedger
+from engine.work import Work
 from jobs.cli.options import Settings
 from jobs.cli.runner import Runner
 from jobs.credentials import Credentials
@@ -247,5 +250,75 @@ def test_a_checkpoint_without_its_wal_is_refused_after_a_kill(tmp_path: Path) ->
             counts = await here.live()
             assert counts is not None
             assert here.audit()["evaluations"]["evaluated_twice"] == 0
+
+    run(story)
+
+
+@pytest.mark.parametrize("said", ["by-id", "by-place", "not"])
+@pytest.mark.parametrize("action", [DELETE, EVALUATE % 11])
+def test_the_innocent_go_through_although_some_are_refused(tmp_path: Path, action: str, said: str) -> None:
+    """Some results spoil every request they are in: they fail with the service's words, all others are done once."""
+
+    async def story() -> None:
+        async with world(tmp_path, 14, 900, poison=0.01, poison_said=said, errors_after=0.05, latency=0.7) as here:
+            here.read(spec(action, settle="20s").replace("scope: {agent_id: 101}", ""))
+            await here.plan()
+            assert await here.live(lambda: _until_written(here)) is None
+            counts = await here.live()
+            assert counts is not None
+            assert 3 < counts[ItemFate.FAILED] < 20
+            assert counts[ItemFate.ACCEPTED] + counts[ItemFate.CONFIRMED] + counts[ItemFate.FAILED] == sum(
+                counts.values()
+            )
+            assert here.path is not None
+            ledger = JobLedger.look(here.path)
+            failed = [item for item in await ledger.items(limit=2000) if item["fate"] == ItemFate.FAILED]
+            assert all("can not be processed" in item["error"] for item in failed)
+            ledger.checkpoint.close()
+            if action == DELETE:
+                assert here.audit()["deletions"]["results"] == counts[ItemFate.CONFIRMED]
+            else:
+                assert here.audit()["evaluations"]["evaluated_twice"] == 0
+
+    run(story)
+
+
+def test_what_never_moved_is_held_when_nothing_was_seen_to_move(tmp_path: Path) -> None:
+    """Every answer is lost and nothing is ever done: whether it would show if it were, this job cannot know."""
+
+    async def story() -> None:
+        async with world(tmp_path, 15, 300) as here:
+            here.read(spec(EVALUATE % 11, settle="5s"))
+            await here.plan()
+            here.sandbox.settings = replace(here.sandbox.settings, reset_before=1.0, only="writes")
+            counts = await here.live()
+            assert counts is not None
+            assert counts[ItemFate.HELD] == sum(counts.values()) > 0
+
+    run(story)
+
+
+@pytest.mark.parametrize("decision", [held.release, held.retry])
+def test_a_person_decides_about_what_is_held(tmp_path: Path, decision: Callable[[Work], Awaitable[None]]) -> None:
+    """Released, it counts as done and is read back; retried, it is sent again, once."""
+
+    async def story() -> None:
+        async with world(tmp_path, 15, 300) as here:
+            here.read(spec(EVALUATE % 11, settle="5s"))
+            await here.plan()
+            here.sandbox.settings = replace(here.sandbox.settings, reset_before=1.0, only="writes")
+            await here.live()
+            here.sandbox.settings = replace(here.sandbox.settings, reset_before=0.0)
+            counts = await here.live(first=decision)
+            assert counts is not None
+            assert counts[ItemFate.HELD] == 0
+            evaluated = here.audit()["evaluations"]
+            assert evaluated["evaluated_twice"] == 0
+            if decision is held.retry:
+                assert counts[ItemFate.CONFIRMED] > 0
+                assert set(runs_of(here, 11).values()) == {1}
+            else:
+                assert counts[ItemFate.ACCEPTED] == sum(counts.values())
+                assert evaluated["calls"] == 0
 
     run(story)

@@ -60,12 +60,19 @@ class World:
         await self.live(carry_out=False)
 
     async def live(
-        self, until: Callable[[], Awaitable[object]] | None = None, *, carry_out: bool = True
+        self,
+        until: Callable[[], Awaitable[object]] | None = None,
+        *,
+        carry_out: bool = True,
+        first: Callable[[Work], Awaitable[None]] | None = None,
     ) -> dict[str, int] | None:
-        """One process: begin the job or resume it, and go on to its end; None if killed when `until()` was over."""
+        """One process: begin the job or resume it, and go on to its end; None if killed when `until()` was over.
+
+        `first` is done before anything else.
+        """
         ended: list[dict[str, int]] = []
         async with task_group() as process:
-            process.start_soon(self._process, ended, process.cancel_scope, carry_out)
+            process.start_soon(self._process, ended, process.cancel_scope, carry_out, first)
             if until is not None:
                 await until()
                 self._remains()
@@ -74,7 +81,13 @@ class World:
             self._bury()
         return ended[0] if ended else None
 
-    async def _process(self, ended: list[dict[str, int]], whole: anyio.CancelScope, carry_out: bool) -> None:  # noqa: FBT001 - start_soon knows no keywords
+    async def _process(
+        self,
+        ended: list[dict[str, int]],
+        whole: anyio.CancelScope,
+        carry_out: bool,  # noqa: FBT001 - start_soon knows no keywords
+        first: Callable[[Work], Awaitable[None]] | None,
+    ) -> None:
         ledger = await self._open()
         async with connect(
             self.origin, {KEY_HEADER: self.sandbox.key}, connections=16, timeout_s=self.spec.limits.timeout
@@ -83,6 +96,8 @@ class World:
                 transport, Pacer(self.spec.limits.rate), progress=ledger.progress, attempts=50, dice=self.dice
             )
             work = Work(self.spec, client, ledger, wall=lambda: self.clock_s + anyio.current_time())
+            if first:
+                await first(work)
             await stages.plan(work)
             if carry_out:
                 await stages.carry_out(work)
