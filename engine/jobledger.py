@@ -139,9 +139,10 @@ class JobLedger:
         """See Ledger."""
         await self._write(lambda db: sql.settle(db, chunk.first, fate, error, apart))
 
-    async def held(self) -> dict[int, int]:
-        """The ids of the items that are held, each with its group."""
-        return dict(await self.checkpoint.read(lambda db: sql.rows(db, "SELECT id, grp FROM item WHERE fate='held'")))
+    async def held(self, limit: int = -1) -> dict[int, int]:
+        """The ids of items that are held, each with its group; all without a limit."""
+        statement = "SELECT id, grp FROM item WHERE fate='held' ORDER BY seq LIMIT ?"
+        return dict(await self.checkpoint.read(lambda db: sql.rows(db, statement, (limit,))))
 
     async def release_held(self) -> None:
         """Count what is held as accepted."""

@@ -11,6 +11,7 @@ from .jobledger import JobLedger
 from .lock import owner
 
 _FACTS = ("job", "spec", "kind")
+HELD_SHOWN = 20  # ids of held items in the report; its items have them all
 _TIMES = ("created_at", "started_at", "finished_at")
 
 
@@ -37,6 +38,7 @@ async def summarize(ledger: JobLedger, state: str | None = None) -> dict[str, An
         "requests": ledger.progress.requests,
         "retries": ledger.progress.retries,
         **{name: job[name] for name in _TIMES},
+        "held": list(await ledger.held(HELD_SHOWN)) if counts[ItemFate.HELD] else [],
         "reasons": [{"fate": fate, "error": error, "items": items} for fate, error, items in await ledger.reasons()],
     }
 

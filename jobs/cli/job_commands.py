@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import rich_click as click
 
-from engine import statedir
+from engine import held, statedir
 from engine.checkpoint import SUFFIX
 from engine.errors import CredentialsError, Exit, RebatchError, UsageError
 from engine.jobledger import JobLedger
@@ -34,6 +34,7 @@ NAMES = click.option(
     "--job", "names", multiple=True, metavar="NAME", help="Only this job of the spec; may be repeated."
 )
 YES = click.option("-y", "--yes", is_flag=True, help="Agree to the plan: for automation.")
+_DECISIONS = {"release": held.release, "retry": held.retry}
 ITEMS = click.option("--items", is_flag=True, help="With --format json: every item, too.")
 
 
@@ -103,16 +104,22 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], style: 
 @click.command("resume")
 @click.argument("job", required=False)
 @click.option("--last", is_flag=True, help="The newest job that was agreed to and is not finished.")
+@click.option("--release-held", "decision", flag_value="release", help="What is held was done: count it as accepted.")
+@click.option("--retry-held", "decision", flag_value="retry", help="What is held was not done: send it again.")
 @YES
 @FORMAT
 @ITEMS
 @global_options
 @click.pass_context
-def resume_command(ctx: click.Context, job: str | None, style: str, *, last: bool, yes: bool, items: bool) -> None:
+def resume_command(
+    ctx: click.Context, job: str | None, decision: str | None, style: str, *, last: bool, yes: bool, items: bool
+) -> None:
     """Go on with JOB where it was interrupted: an id, a unique prefix of one, or the path of its checkpoint."""
     settings = settings_of(ctx)
+    if decision and not job:
+        raise UsageError("Whose held items? Name the JOB.")
     path = statedir.find(settings.checkpoints, job) if job else _unfinished(settings, last=last)
-    _carry_on(ctx, path, yes=yes, style=style, items=items)
+    _carry_on(ctx, path, yes=yes, style=style, items=items, decision=decision)
 
 
 def is_spec(settings: Settings, target: str) -> bool:
@@ -126,17 +133,20 @@ def is_spec(settings: Settings, target: str) -> bool:
     )
 
 
-def _carry_on(ctx: click.Context, path: Path, *, yes: bool, style: str, items: bool) -> None:
+def _carry_on(
+    ctx: click.Context, path: Path, *, yes: bool, style: str, items: bool, decision: str | None = None
+) -> None:
     settings = settings_of(ctx)
 
     async def work() -> int:
         ledger = JobLedger.resume(path)
         spec = spec_of(ledger)
-        return await _reported(ledger, partial(runner.carry_on, ledger, spec), style, items=items)
+        carry_on = partial(runner.carry_on, ledger, spec, _DECISIONS[decision] if decision else None)
+        return await _reported(ledger, carry_on, style, items=items)
 
     look = JobLedger.look(path)
     look.checkpoint.close()
-    if look.job["state"] == "finished":
+    if look.job["state"] == "finished" and not decision:
         settings.say(f"Job {look.job['job']} is finished; there is nothing left to do.")
         ctx.exit(anyio.run(partial(_reported, JobLedger.look(path), None, style, items=items)))
     runner = _runner(settings, yes=yes)

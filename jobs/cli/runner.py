@@ -57,10 +57,17 @@ class Runner:
         async with self._working(ledger, spec) as work:
             await self._stage(work, stages.plan)
 
-    async def carry_on(self, ledger: JobLedger, spec: JobSpec) -> None:
-        """Bring a job to its end from wherever it is, asking first if nobody has agreed to it yet."""
+    async def carry_on(
+        self, ledger: JobLedger, spec: JobSpec, decide: Callable[[Work], Awaitable[None]] | None = None
+    ) -> None:
+        """Bring a job to its end from wherever it is, asking first if nobody has agreed to it yet.
+
+        `decide` is what a person has decided about held items; it is done first.
+        """
         self._same_origin(ledger)
         async with self._working(ledger, spec) as work:
+            if decide:
+                await self._stage(work, decide)
             await self._stage(work, stages.plan)
             if ledger.job["state"] == "finished":
                 return

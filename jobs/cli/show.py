@@ -60,7 +60,20 @@ def report_text(summary: Mapping[str, Any]) -> str:
     if summary["refused_because"]:
         lines.append(f"  refused: {summary['refused_because']}")
     lines += [f"  {reason['items']:,} {reason['fate']}: {reason['error']}" for reason in summary["reasons"]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_held_text(summary)])
+
+
+def _held_text(summary: Mapping[str, Any]) -> list[str]:
+    """Which items are held, and what a person can do about them."""
+    ids, number, job = summary["held"], summary["counts"]["held"], summary["job"]
+    if not ids:
+        return []
+    more = f", and {number - len(ids):,} more: rebatch report {job} --items" if number > len(ids) else ""
+    return [
+        f"  held: {', '.join(map(str, ids))}{more}",
+        "  Look at them at the service. If they were done:  rebatch resume " + f"{job} --release-held",
+        "                               if they were not:   rebatch resume " + f"{job} --retry-held",
+    ]
 
 
 def report_markdown(summary: Mapping[str, Any]) -> str:
