@@ -28,7 +28,7 @@ T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
 
 APPLICATION_ID = 0x72656261  # "reba"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SUFFIX = ".rebatch"
 BUSY_MS = 5000
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how proc(5) writes a blank in a path
@@ -50,8 +50,9 @@ _NETWORK = {
 _SCHEMA = """
 CREATE TABLE job (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
--- While walking: every row in scope, once. Gone when the plan is made.
-CREATE TABLE seen (id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT);
+-- While walking: every row in scope, once. Gone when the plan is made. `credits` is NULL where a row does not tell its cost.
+CREATE TABLE seen (
+    id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL);
 
 -- The plan. `fate` and `error` are set only where an item differs from its chunk; `unchanged` is the look, while
 -- verifying, that met it unchanged.

@@ -16,6 +16,8 @@ from .progress import Progress
 from .spec import JobSpec
 from .transport import connect
 
+PLAN_TTL_S = 86_400.0  # a day: what a plan was made of has been looked at by whoever agrees to it
+
 
 @dataclass(slots=True)
 class Work:
@@ -25,6 +27,7 @@ class Work:
     client: Client
     ledger: JobLedger
     wall: Callable[[], float] = time.time
+    plan_ttl_s: float = PLAN_TTL_S  # how old a plan may be when it is begun
     planned_at: float = -inf  # when this process finished the plan, on the event loop's clock
 
     @property
