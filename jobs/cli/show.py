@@ -151,7 +151,7 @@ def _credits_text(spec: JobSpec, job: Mapping[str, Any]) -> list[str]:
     if not priced:
         return []
     found = Tally(job["in_scope"], job["planned"], job["credits_estimated"], job["credits_untold"])
-    untold = f"; {_count(found.untold, 'item')} not counted: no number of runs" if found.untold else ""
+    untold = f"; unknown for {_count(found.untold, 'item')}" if found.untold else ""
     return [f"  credits   {show_credits(found)}; {priced}{untold}"]
 
 
