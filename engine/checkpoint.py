@@ -50,8 +50,9 @@ _NETWORK = {
 _SCHEMA = """
 CREATE TABLE job (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
--- While walking: every row in scope, once. Gone when the plan is made.
-CREATE TABLE seen (id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT);
+-- While walking: every row in scope, once. Gone when the plan is made. `credits` is NULL where a row does not tell its cost.
+CREATE TABLE seen (
+    id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL);
 
 -- The plan. `fate` and `error` are set only where an item differs from its chunk; `unchanged` is the look, while
 -- verifying, that met it unchanged.

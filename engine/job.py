@@ -18,7 +18,7 @@ from .errors import GuardError
 from .fates import ItemFate
 from .jobledger import JobLedger
 from .look import see_account
-from .plan import make_plan, refusal
+from .plan import hold_to_plan, make_plan, refusal
 from .spec import JobSpec
 from .verify import verify
 from .work import Work
@@ -65,14 +65,19 @@ async def approve(ledger: JobLedger, now: Clock = utc_now) -> None:
 async def plan(work: Work) -> None:
     """Bring a job to *planned*, if it is not further already. Raises GuardError when a guard forbids it."""
     if work.ledger.job["state"] == "refused":
-        raise refusal(work.ledger.job["refused_because"])
+        raise refusal(work.ledger.job)
     if work.ledger.job["state"] == "planning":
         await make_plan(work)
 
 
 async def carry_out(work: Work, now: Clock = utc_now) -> None:
-    """Bring an approved job to its end, from wherever it is. Raises what stops it; it can be resumed then."""
+    """Bring an approved job to its end, from wherever it is. Raises what stops it; it can be resumed then.
+
+    A plan that is too old, or not the one that was made, is not begun: GuardError.
+    """
     ledger = work.ledger
+    if ledger.job["state"] == "planned":
+        await hold_to_plan(work)
     await ledger.checkpoint.mark_open()
     if ledger.job["state"] in {"planned", "working"}:
         await see_account(work)

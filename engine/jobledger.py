@@ -13,7 +13,7 @@ from . import sql
 from .checkpoint import Checkpoint, Operation
 from .errors import UsageError
 from .fates import ItemFate, Outcome
-from .ledger import Apart, Chunk, Cut, Seen, Unsettled
+from .ledger import Apart, Chunk, Cut, Seen, Tally, Unsettled
 from .progress import Progress
 
 
@@ -70,20 +70,26 @@ class JobLedger:
 
     async def see(self, rows: Sequence[Seen]) -> None:
         """Keep rows of the walk; a row read again replaces what was read before."""
-        values = [(row.id, row.group, row.fingerprint is not None, sql.as_json(row.fingerprint)) for row in rows]
-        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", values))
+        values = [
+            (row.id, row.group, row.fingerprint is not None, sql.as_json(row.fingerprint), row.credits) for row in rows
+        ]
+        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?)", values))
 
-    async def count_seen(self) -> tuple[int, int]:
-        """How many items are in scope, and how many of them are selected."""
-        rows = await self.checkpoint.read(
-            lambda db: sql.rows(db, "SELECT count(*), count(*) FILTER (WHERE selected) FROM seen")
-        )
-        return rows[0][0], rows[0][1]
+    async def tally(self) -> Tally:
+        """How many items are in scope, how many of them are selected, and what these cost."""
+        (row,) = await self.checkpoint.read(lambda db: sql.rows(db, sql.TALLY))
+        return Tally(*row)
 
     async def freeze(self, **facts: Any) -> None:
-        """Make the plan of what the walk selected, cut it into chunks and forget the rest, in one transaction."""
-        await self._write(lambda db: sql.freeze(db, facts))
-        self.job.update(facts)
+        """Make the plan of what the walk selected, cut it into chunks and forget the rest, in one transaction.
+
+        The fact `canary` is how many items go ahead of the others, in chunks of their own.
+        """
+        self.job.update(await self._write(lambda db: sql.freeze(db, facts)))
+
+    async def plan_hash(self) -> str:
+        """The hash of the plan as the checkpoint has it now; the one that was made is the fact `plan_hash`."""
+        return await self.checkpoint.read(sql.plan_hash)
 
     # -- dispatching
 

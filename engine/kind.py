@@ -105,6 +105,14 @@ class Kind(ABC):
     def request(self, action: Any, group: int, ids: Sequence[int]) -> Request:
         """The request for a chunk of at most `CHUNK` items of one group."""
 
+    def priced(self, action: Any) -> str:  # noqa: ARG002 - for those that cost something
+        """What acting costs, for a person: “0.4 credits for each run”; empty when it costs nothing."""
+        return ""
+
+    def cost(self, action: Any, row: Row) -> float | None:  # noqa: ARG002 - for those that cost something
+        """The credits that acting on this row is going to cost at most; None when the row does not tell."""
+        return 0.0
+
     def stops_all(self, outcome: Outcome) -> bool:  # noqa: ARG002 - for those that know such refusals
         """Whether a refusal concerns every chunk alike, as one about the balance does: the job stops and can be resumed."""
         return False

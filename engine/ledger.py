@@ -37,11 +37,22 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One row of the walk. `fingerprint` is None when `where` does not select it."""
+    """One row of the walk. `fingerprint` is None when `where` does not select it, `credits` when its cost is not known."""
 
     id: int
     group: int
     fingerprint: list[Any] | None
+    credits: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a walk found, in numbers. `credits` are those of the selected items that tell; `untold` do not."""
+
+    in_scope: int
+    selected: int
+    credits: float = 0.0
+    untold: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,30 @@
-"""Planning: walk, select, check the guards, freeze. Nothing is changed at the service."""
+"""Planning: walk, select, check the guards, freeze. Nothing is changed at the service.
+
+And keeping to it: a plan is carried out as it was made, and only while it is young.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 
 from .errors import GuardError
+from .guards import DIGITS, Tripped, check_guards
 from .kind import Page
-from .ledger import Seen
-from .spec import Guards
-from .walk import walk
+from .ledger import Seen, Tally
+from .text import harmless
+from .units import show_duration
+from .walk import Walked, walk
 from .where import Row
 from .work import Work
 
 FIRST_CONTACT_DIALS = 4  # a service that is not there is told of in seconds, not in minutes
+DAY_S = 86_400.0
+SKEW_S = 300.0  # that two machines' clocks may be apart; a plan from further in the future has an age that nobody knows
 
 
 async def make_plan(work: Work) -> None:
@@ -22,6 +32,20 @@ async def make_plan(work: Work) -> None:
 
     Raises GuardError, ServiceError, CredentialsError, StoppedError, CheckpointError.
     """
+    spec, ledger = work.spec, work.ledger
+    walked = await _see_all(work)
+    found = await ledger.tally()
+    facts = _facts(work, walked, found)
+    if tripped := check_guards(spec.guards, found, walked.unproven, irreversible=spec.kind.irreversible):
+        await ledger.note(**facts, **_refused(tripped))
+        raise refusal(ledger.job)
+    state = {"state": "planned"} if found.selected else {"state": "finished", "finished_at": ledger.job["now"]}
+    await ledger.freeze(**facts, **state)
+    work.planned_at = anyio.current_time()
+
+
+async def _see_all(work: Work) -> Walked:
+    """Walk over everything in scope, and keep what each row is to the plan."""
     spec, ledger = work.spec, work.ledger
     await ledger.clear_seen()
     work.progress.begin("planning")
@@ -33,43 +57,77 @@ async def make_plan(work: Work) -> None:
         await ledger.see([_seen(row, selected=selects(row)) for row in page.rows])
 
     def _seen(row: Row, *, selected: bool) -> Seen:
-        mark = spec.kind.resource.fingerprint(row) if selected else None
-        return Seen(row["id"], spec.kind.group(row), mark)
+        group = spec.kind.group(row)
+        if not selected:
+            return Seen(row["id"], group, None)
+        return Seen(row["id"], group, spec.kind.resource.fingerprint(row), spec.kind.cost(spec.action, row))
 
-    walked = await walk(work.client, spec.kind.resource, spec.scope, keep, spec.limits.concurrency, FIRST_CONTACT_DIALS)
-    in_scope, selected = await ledger.count_seen()
-    facts = {
-        "in_scope": in_scope,
-        "planned": selected,
+    return await walk(work.client, spec.kind.resource, spec.scope, keep, spec.limits.concurrency, FIRST_CONTACT_DIALS)
+
+
+def _facts(work: Work, walked: Walked, found: Tally) -> dict[str, Any]:
+    return {
+        "in_scope": found.in_scope,
+        "planned": found.selected,
+        "credits_estimated": round(found.credits, DIGITS),
+        "credits_untold": found.untold,
+        "canary": work.spec.guards.canary or 0,
         "page_size": walked.width,
         "pages": walked.pages,
         "completeness": "unproven" if walked.unproven else "complete",
         "unproven_because": walked.unproven,
+        "certificate": getattr(walked, "certificate", None),
+        "planned_at": datetime.fromtimestamp(work.wall(), UTC).isoformat(),
     }
-    if tripped := check_guards(spec.guards, selected, in_scope):
-        await ledger.note(**facts, state="refused", refused_because=tripped)
-        raise refusal(tripped)
-    state = {"state": "planned"} if selected else {"state": "finished", "finished_at": ledger.job["now"]}
-    await ledger.freeze(**facts, **state)
-    work.planned_at = anyio.current_time()
 
 
-def refusal(tripped: str) -> GuardError:
-    """The error of a plan that a guard forbids."""
-    return GuardError(
-        f"{tripped} Nothing was changed.",
-        "Narrow `scope` or `where`, or raise the guard if you mean it, and plan again.",
-    )
+def _refused(tripped: list[Tripped]) -> dict[str, str]:
+    remedies = dict.fromkeys(one.remedy for one in tripped)
+    because = " ".join(one.sentence for one in tripped)
+    return {"state": "refused", "refused_because": because, "refused_remedy": " ".join(remedies)}
 
 
-def check_guards(guards: Guards, selected: int, in_scope: int) -> str | None:
-    """The guard that a plan of `selected` out of `in_scope` items trips, as a sentence; None if it trips none."""
-    if guards.max_items is not None and selected > guards.max_items:
-        return f"The plan has {selected:,} items; `guards: max_items` allows {guards.max_items:,}."
-    percent = 100 * selected / in_scope if in_scope else 0.0
-    if guards.max_percent is not None and percent > guards.max_percent:
-        return (
-            f"The plan has {selected:,} of the {in_scope:,} items in scope, {percent:.1f} %; "
-            f"`guards: max_percent` allows {guards.max_percent:g}."
+def refusal(job: Mapping[str, Any]) -> GuardError:
+    """The error of a job whose plan a guard forbids."""
+    return GuardError(f"{job['refused_because']} Nothing was changed.", job["refused_remedy"])
+
+
+async def hold_to_plan(work: Work) -> None:
+    """Before the first write: see that the plan is still valid, and is the one that was made. Raises GuardError."""
+    refuse_stale(work)
+    job = work.ledger.job
+    if await work.ledger.plan_hash() != job.get("plan_hash"):
+        raise GuardError(
+            "The plan in the checkpoint is not the one that was made. Nothing was changed.",
+            f"Plan again: {_plan_again(job)}",
         )
-    return None
+
+
+def refuse_stale(work: Work) -> None:
+    """Raise GuardError if the plan is older than `work.plan_ttl_s`, or dated in the future."""
+    job = work.ledger.job
+    age_s = work.wall() - datetime.fromisoformat(job["planned_at"]).timestamp()
+    again = f"Plan again: {_plan_again(job)}"
+    if age_s < -SKEW_S:
+        raise GuardError(
+            f"The plan is dated {_span(-age_s)} in the future, so how old it is cannot be told. Nothing was changed.",
+            f"Set this machine's clock right, if it is wrong. {again}",
+        )
+    if age_s > work.plan_ttl_s:
+        anyway = f"rebatch run {job['job']} --plan-ttl {int(age_s // DAY_S) + 2}d"
+        raise GuardError(
+            f"The plan is {_span(age_s)} old; plans are valid for {_span(work.plan_ttl_s)}. Nothing was changed.",
+            f"{again}; or, if you mean it: {anyway}",
+        )
+
+
+def _plan_again(job: Mapping[str, Any]) -> str:
+    return f"rebatch plan {harmless(shlex.quote(str(job['source'])))}"
+
+
+def _span(seconds: float) -> str:
+    """A stretch of time as a person says it: `3 days`, `24 h`, `5m 20s`."""
+    hours = seconds / 3600
+    if hours >= 48:  # noqa: PLR2004 - two days
+        return f"{hours / 24:.3g} days"
+    return f"{hours:.3g} h" if hours >= 1 else show_duration(seconds)

@@ -34,6 +34,7 @@ async def summarize(ledger: JobLedger, state: str | None = None) -> dict[str, An
         "unproven_because": job.get("unproven_because"),
         "refused_because": job.get("refused_because"),
         "in_scope": job.get("in_scope"),
+        "credits_estimated": job.get("credits_estimated"),
         "counts": {"planned": job.get("planned", 0), **counts},
         "requests": ledger.progress.requests,
         "retries": ledger.progress.retries,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJso
 from .errors import UsageError
 from .kind import Kind, Resource, Strict
 from .text import harmless
-from .units import parse_duration, parse_rate
+from .units import Tolerance, parse_duration, parse_rate, parse_tolerance
 from .where import Path, Predicate, Problem, parse_where, suggest
 from .yamlfile import Document, YamlError, parse_yaml
 
@@ -44,6 +44,21 @@ Rate = Annotated[
 ]
 
 
+Failures = Annotated[
+    Tolerance,
+    BeforeValidator(parse_tolerance),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\s*(\d{1,2}(\.\d+)?|100(\.0+)?)\s*%\s*$"},
+            ],
+            "examples": ["2%", 20],
+        }
+    ),
+]
+
+
 class Limits(Strict):
     """How hard and how long to try. All durations are in seconds once read."""
 
@@ -64,10 +79,26 @@ class Limits(Strict):
 
 
 class Guards(Strict):
-    """What a plan must not exceed. Checked before anything is changed."""
+    """What a plan must keep to, checked before anything is changed; and what makes its execution stop."""
 
     max_items: int | None = Field(None, ge=0, description="Most items a plan may hold.")
     max_percent: float | None = Field(None, ge=0, le=100, description="Most items, as a percentage of all in scope.")
+    min_remaining: int | None = Field(None, ge=0, description="Items in scope that the plan must leave alone.")
+    max_credits: float | None = Field(None, ge=0, description="Most credits that the plan may be estimated to cost.")
+    require_complete: bool | None = Field(
+        None,
+        description="Refuse a plan whose list could not be proven complete; without it: if the job cannot be undone.",
+    )
+    stop_on_failures: Failures | None = Field(
+        None, description="Stop when more than this has failed: 2% of the plan, or a number of items."
+    )
+    canary: int | None = Field(
+        None, ge=1, description="The first so many items go alone and are verified, then the rest."
+    )
+
+    def must_be_complete(self, *, irreversible: bool) -> bool:
+        """Whether an unproven list is refused, for a kind of job that can be undone or not."""
+        return irreversible if self.require_complete is None else self.require_complete
 
 
 class _Head(Strict):

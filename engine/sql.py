@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,9 @@ from .ledger import Apart, Chunk, Cut, StaleAttemptError, Unsettled
 # The chunk of an item is the last one that begins at or before it.
 _CHUNK_OF_ITEM = "chunk.first = (SELECT max(first) FROM chunk WHERE first <= item.seq)"
 _CHUNK = "SELECT first, last, grp, coalesce(root, first), attempts > 0 FROM chunk"
+TALLY = """
+    SELECT count(*), count(*) FILTER (WHERE selected), total(credits) FILTER (WHERE selected),
+        count(*) FILTER (WHERE selected AND credits IS NULL) FROM seen"""
 PENDING = f"{_CHUNK} WHERE fate = 'not_attempted' AND first > ? AND first <= ? ORDER BY first LIMIT ?"
 _UNSETTLED = f"{_CHUNK} WHERE fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"
 UNTOUCHED = """
@@ -76,20 +80,44 @@ def note(db: apsw.Connection, facts: dict[str, Any]) -> None:
     )
 
 
-def freeze(db: apsw.Connection, facts: dict[str, Any]) -> None:
-    """Make the plan of what was selected, cut it into chunks, and forget the rest."""
+def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
+    """Make the plan of what was selected, newest first, cut it into chunks, and forget the rest.
+
+    The answer is the facts as they were noted, with the plan's hash.
+    """
     db.execute("""
         INSERT INTO item (seq, id, grp, fingerprint)
-        SELECT row_number() OVER (ORDER BY grp, id), id, grp, fingerprint FROM seen WHERE selected""")
-    groups = rows(db, "SELECT grp, min(seq), max(seq) FROM item GROUP BY grp")
-    for group, first, last in groups:
-        cuts = range(first, last + 1, CHUNK)
+        SELECT row_number() OVER (ORDER BY grp, id DESC), id, grp, fingerprint FROM seen WHERE selected""")
+    for group, first, last in rows(db, "SELECT grp, min(seq), max(seq) FROM item GROUP BY grp"):
         db.executemany(
             "INSERT INTO chunk (first, last, grp) VALUES (?, ?, ?)",
-            ((cut, min(cut + CHUNK - 1, last), group) for cut in cuts),
+            ((begin, end, group) for begin, end in _cuts(first, last, facts.get("canary") or 0)),
         )
     db.execute("DROP TABLE seen")
-    note(db, facts)
+    noted = {**facts, "plan_hash": plan_hash(db)}
+    note(db, noted)
+    return noted
+
+
+def _cuts(first: int, last: int, canary: int) -> Iterator[tuple[int, int]]:
+    """Cut items `first` to `last` into chunks, so that none holds both item `canary` and the one after it."""
+    while first <= last:
+        end = min(first + CHUNK - 1, last)
+        if first <= canary < end:
+            end = canary
+        yield first, end
+        first = end + 1
+
+
+def plan_hash(db: apsw.Connection) -> str:
+    """SHA-256 of the origin, the spec and every item, as they are in the checkpoint. Fingerprints are JSON: one line each."""
+    kept = {
+        key: orjson.loads(value) for key, value in rows(db, "SELECT key, value FROM job WHERE key IN ('origin', 'raw')")
+    }
+    digest = sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
+    for line in db.execute("SELECT id || ' ' || grp || ' ' || fingerprint FROM item ORDER BY seq"):
+        digest.update(b"\n" + str(line[0]).encode())
+    return digest.hexdigest()
 
 
 def read_chunk(db: apsw.Connection, row: Sequence[Any]) -> Chunk:

@@ -1,13 +1,15 @@
-"""Durations and rates as people write them: `30d`, `90m`, `60/m`, `20/s`."""
+"""Durations, rates and tolerances as people write them: `30d`, `90m`, `60/m`, `20/s`, `2%`."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|m|h)")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 MAX_LENGTH = 100  # characters; digits without end take a pattern a time without end
 MAX_RATE = 10_000.0  # requests a second; no single service takes more from one key
 
@@ -32,6 +34,33 @@ def parse_rate(text: str) -> float:
             f"“{text}” is not a rate; write requests per s, m or h, such as 20/s or 60/m (at most {MAX_RATE:,.0f}/s)"
         )
     return rate
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How many failures are borne: so many per cent of a plan, or so many items; one of the two is set."""
+
+    percent: float | None = None
+    items: int | None = None
+
+    def trips(self, failed: int, planned: int) -> bool:
+        """Whether `failed` of `planned` items are more than that."""
+        if self.items is not None:
+            return failed > self.items
+        return self.percent is not None and planned > 0 and 100 * failed / planned > self.percent
+
+    def __str__(self) -> str:
+        return f"{self.percent:g} %" if self.percent is not None else f"{self.items:,}"
+
+
+def parse_tolerance(value: object) -> Tolerance:
+    """Read `2%`, `0.5%`, or a whole number of items. Raises ValueError with what was expected."""
+    if type(value) is int and value >= 0:
+        return Tolerance(items=value)
+    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= MAX_LENGTH else None
+    if match is None or (percent := float(match[1])) > 100:  # noqa: PLR2004 - of a hundred
+        raise ValueError(f"“{value}” is not a share such as 2% or 0.5% (at most 100%), nor a whole number of items")
+    return Tolerance(percent=percent)
 
 
 def show_duration(seconds: float) -> str:

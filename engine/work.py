@@ -17,6 +17,8 @@ from .progress import Progress
 from .spec import JobSpec
 from .transport import connect
 
+PLAN_TTL_S = 86_400.0  # a day: what a plan was made of has been looked at by whoever agrees to it
+
 
 @dataclass(slots=True)
 class Work:
@@ -26,6 +28,7 @@ class Work:
     client: Client
     ledger: JobLedger
     wall: Callable[[], float] = time.time
+    plan_ttl_s: float = PLAN_TTL_S  # how old a plan may be when it is begun
     planned_at: float = -inf  # when this process finished the plan, on the event loop's clock
 
     failed: int = 0  # items, in this process: whoever resumes brings new patience
@@ -33,7 +36,7 @@ class Work:
     def fail(self, items: int) -> None:
         """Count items that have failed, and stop when the spec says that so many are too many."""
         self.failed += items
-        allowed = getattr(self.spec.guards, "stop_on_failures", None)
+        allowed = self.spec.guards.stop_on_failures
         planned = self.ledger.job["planned"]
         if items and allowed is not None and allowed.trips(self.failed, planned):
             tripped = f"{self.failed:,} of {planned:,} items have failed; `guards: stop_on_failures` allows {allowed}."

@@ -17,6 +17,8 @@ from engine.errors import CredentialsError, Exit, RebatchError, UsageError
 from engine.jobledger import JobLedger
 from engine.report import exit_code
 from engine.spec import JobSpec, load_spec
+from engine.units import parse_duration
+from engine.work import PLAN_TTL_S
 
 from .. import credentials, kinds
 from .options import Settings, attended, global_options, settings_of
@@ -36,6 +38,24 @@ NAMES = click.option(
 YES = click.option("-y", "--yes", is_flag=True, help="Agree to the plan: for automation.")
 _DECISIONS = {"release": held.release, "retry": held.retry}
 ITEMS = click.option("--items", is_flag=True, help="With --format json: every item, too.")
+
+
+def _seconds(_ctx: click.Context, _option: click.Parameter, value: str) -> float:
+    try:
+        return parse_duration(value).total_seconds()
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
+PLAN_TTL = click.option(
+    "--plan-ttl",
+    "plan_ttl_s",
+    metavar="DURATION",
+    default="24h",
+    show_default=True,
+    callback=_seconds,
+    help="How old a plan may be when it is begun.",
+)
 
 
 @click.command("plan")
@@ -74,20 +94,24 @@ def plan_command(
 @YES
 @FORMAT
 @ITEMS
+@PLAN_TTL
 @global_options
 @click.pass_context
-def run_command(ctx: click.Context, target: str, names: tuple[str, ...], style: str, *, yes: bool, items: bool) -> None:
+def run_command(
+    ctx: click.Context, target: str, names: tuple[str, ...], style: str, *, yes: bool, items: bool, plan_ttl_s: float
+) -> None:
     """Plan the jobs of SPEC (or take the planned JOB), ask, carry out, report."""
     settings = settings_of(ctx)
     if not is_spec(settings, target):
         if names:
             raise UsageError("--job chooses from a spec; a JOB is one already.")
-        _carry_on(ctx, statedir.find(settings.checkpoints, target), yes=yes, style=style, items=items)
+        path = statedir.find(settings.checkpoints, target)
+        _carry_on(ctx, path, yes=yes, style=style, items=items, plan_ttl_s=plan_ttl_s)
         return
     jobs = _chosen(Path(target), names)
     if not (yes or attended()):
         raise confirmation_needed()
-    runner = _runner(settings, yes=yes)
+    runner = _runner(settings, yes=yes, plan_ttl_s=plan_ttl_s)
 
     async def work() -> int:
         worst: int = Exit.DONE
@@ -109,17 +133,26 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], style: 
 @YES
 @FORMAT
 @ITEMS
+@PLAN_TTL
 @global_options
 @click.pass_context
 def resume_command(
-    ctx: click.Context, job: str | None, decision: str | None, style: str, *, last: bool, yes: bool, items: bool
+    ctx: click.Context,
+    job: str | None,
+    decision: str | None,
+    style: str,
+    *,
+    last: bool,
+    yes: bool,
+    items: bool,
+    plan_ttl_s: float,
 ) -> None:
     """Go on with JOB where it was interrupted: an id, a unique prefix of one, or the path of its checkpoint."""
     settings = settings_of(ctx)
     if decision and not job:
         raise UsageError("Whose held items? Name the JOB.")
     path = statedir.find(settings.checkpoints, job) if job else _unfinished(settings, last=last)
-    _carry_on(ctx, path, yes=yes, style=style, items=items, decision=decision)
+    _carry_on(ctx, path, yes=yes, style=style, items=items, plan_ttl_s=plan_ttl_s, decision=decision)
 
 
 def is_spec(settings: Settings, target: str) -> bool:
@@ -134,7 +167,14 @@ def is_spec(settings: Settings, target: str) -> bool:
 
 
 def _carry_on(
-    ctx: click.Context, path: Path, *, yes: bool, style: str, items: bool, decision: str | None = None
+    ctx: click.Context,
+    path: Path,
+    *,
+    yes: bool,
+    style: str,
+    items: bool,
+    plan_ttl_s: float,
+    decision: str | None = None,
 ) -> None:
     settings = settings_of(ctx)
 
@@ -149,7 +189,7 @@ def _carry_on(
     if look.job["state"] == "finished" and not decision:
         settings.say(f"Job {look.job['job']} is finished; there is nothing left to do.")
         ctx.exit(anyio.run(partial(_reported, JobLedger.look(path), None, style, items=items)))
-    runner = _runner(settings, yes=yes)
+    runner = _runner(settings, yes=yes, plan_ttl_s=plan_ttl_s)
     ctx.exit(runner.run(work))
 
 
@@ -219,8 +259,8 @@ def _unfinished(settings: Settings, *, last: bool) -> Path:
     return open_jobs[0].checkpoint.path
 
 
-def _runner(settings: Settings, *, yes: bool) -> Runner:
+def _runner(settings: Settings, *, yes: bool, plan_ttl_s: float = PLAN_TTL_S) -> Runner:
     found = credentials.find(settings.api_url)
     if settings.verbosity:
         settings.say(f"Key of {found.source}, at {found.origin}")
-    return Runner(settings, found, yes=yes)
+    return Runner(settings, found, yes=yes, plan_ttl_s=plan_ttl_s)

@@ -31,6 +31,12 @@ async def print_plan(ledger: JobLedger, spec: JobSpec, style: str) -> None:
         "in_scope",
         "planned",
         "pages",
+        "certificate",
+        "credits_estimated",
+        "credits_untold",
+        "canary",
+        "plan_hash",
+        "planned_at",
         "origin",
     )
     facts = {name: ledger.job.get(name) for name in names}

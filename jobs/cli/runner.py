@@ -17,10 +17,11 @@ from engine.errors import CredentialsError, Exit, RebatchError, SignalledError, 
 from engine.jobledger import JobLedger
 from engine.log import configure
 from engine.pace import Pacer
+from engine.plan import refuse_stale
 from engine.report import summarize
 from engine.spec import JobSpec, parse_job
 from engine.tasks import task_group
-from engine.work import Work, working
+from engine.work import PLAN_TTL_S, Work, working
 
 from .. import kinds
 from ..credentials import Credentials
@@ -34,9 +35,11 @@ _CODES = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM}
 class Runner:
     """Works on one job after another: with one set of credentials, one gate, and one ear for signals."""
 
-    def __init__(self, settings: Settings, credentials: Credentials, *, yes: bool) -> None:
-        """`yes` answers every question."""
-        self.settings, self.credentials, self.yes = settings, credentials, yes
+    def __init__(
+        self, settings: Settings, credentials: Credentials, *, yes: bool, plan_ttl_s: float = PLAN_TTL_S
+    ) -> None:
+        """`yes` answers every question; a plan older than `plan_ttl_s` is not begun."""
+        self.settings, self.credentials, self.yes, self.plan_ttl_s = settings, credentials, yes, plan_ttl_s
         self._control = Control()
         self._pacer: Pacer | None = None
         self._at_work: JobLedger | None = None
@@ -72,6 +75,7 @@ class Runner:
             if ledger.job["state"] == "finished":
                 return
             if ledger.job["state"] == "planned":
+                refuse_stale(work)  # before a person is asked, not only after
                 await self._show_plan(ledger, spec)
             if not ledger.job["approved_at"]:
                 self._ask(ledger, spec)
@@ -83,6 +87,7 @@ class Runner:
         self._at_work = ledger
         try:
             async with working(ledger, spec, self.credentials.headers, self._gate(spec), self._control) as work:
+                work.plan_ttl_s = self.plan_ttl_s
                 yield work
         except RebatchError as error:
             _add_way_on(error, ledger)
@@ -121,7 +126,7 @@ class Runner:
         return codes[0]
 
     async def _show_plan(self, ledger: JobLedger, spec: JobSpec) -> None:
-        text = plan_text(spec, ledger.job, await ledger.groups(), await ledger.chunks())
+        text = plan_text(spec, ledger.job, await ledger.groups(), await ledger.chunks(), self.plan_ttl_s)
         self.settings.say(text, important=not self.yes)
 
     def _ask(self, ledger: JobLedger, spec: JobSpec) -> None:

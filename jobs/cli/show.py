@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from engine.fates import ItemFate
+from engine.guards import show_credits
+from engine.ledger import Tally
 from engine.spec import JobSpec
 from engine.text import spreadsheet
 from engine.units import show_duration, show_rate
+from engine.work import PLAN_TTL_S
 
 MANY_GROUPS = 5
 COLUMNS = ("id", "fate", "http_status", "error", "attempts")
@@ -26,8 +29,10 @@ _MEANING = {
 }
 
 
-def plan_text(spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int, int]], chunks: int) -> str:
-    """The plan: what would be done to how many items, how it was selected, and what it takes."""
+def plan_text(
+    spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int, int]], chunks: int, ttl_s: float = PLAN_TTL_S
+) -> str:
+    """The plan: what would be done to how many items, how it was selected, and what it takes. It is valid for `ttl_s`."""
     planned, in_scope, resource = job["planned"], job["in_scope"], spec.kind.resource.name
     if not planned:
         return f"Plan {job['job']} · {spec.name}\n  Nothing to do: none of the {in_scope:,} {resource} in scope is selected."
@@ -37,9 +42,11 @@ def plan_text(spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int
         *_groups_text(spec.kind.grouped_by, groups),
         f"  selected  {planned:,} of {in_scope:,} in scope ({100 * planned / in_scope:.1f} %)",
         f"  complete  {_complete_text(job)}",
+        *_credits_text(spec, job),
         f"  guards    {_guards_text(spec)}",
         f"  pace      {_pace_text(spec, chunks)}",
         f"  at        {job['origin']}",
+        f"  plan      sha256 {job['plan_hash'][:8]}…, valid until {_valid_until(job, ttl_s)}",
     ]
     if spec.kind.irreversible:
         lines.append("  This cannot be undone.")
@@ -135,8 +142,38 @@ def _groups_text(grouped_by: str, groups: list[tuple[int, int, int]]) -> list[st
 
 def _complete_text(job: Mapping[str, Any]) -> str:
     if job["completeness"] == "complete":
-        return f"yes; {_count(job['pages'], 'page')} read, {job['page_size']} rows at most in each"
-    return f"unproven: {job['unproven_because']}"
+        return f"yes; {_walked_text(job)}"
+    return f"unproven: {job['unproven_because']}; {_walked_text(job)}"
+
+
+def _walked_text(job: Mapping[str, Any]) -> str:
+    certificate = job.get("certificate")
+    if not certificate:
+        return f"{_count(job['pages'], 'page')} read, {job['page_size']} rows at most in each"
+    gapless = f", {_count(certificate['intervals'], 'interval')} without a gap"
+    passes = f" in {_count(certificate['passes'], 'pass', 'passes')}"
+    return (
+        f"{_count(certificate['pages'], 'page')} read ({certificate['again']:,} again), at most {certificate['width']} rows each"
+        f"{gapless if job['completeness'] == 'complete' else passes}; "
+        f"the list had {certificate['count_before']:,} rows before and {certificate['count_after']:,} after"
+    )
+
+
+def _credits_text(spec: JobSpec, job: Mapping[str, Any]) -> list[str]:
+    priced = spec.kind.priced(spec.action)
+    if not priced:
+        return []
+    found = Tally(job["in_scope"], job["planned"], job["credits_estimated"], job["credits_untold"])
+    untold = f"; unknown for {_count(found.untold, 'item')}" if found.untold else ""
+    return [f"  credits   {show_credits(found)}; {priced}{untold}"]
+
+
+def _valid_until(job: Mapping[str, Any], ttl_s: float) -> str:
+    planned = datetime.fromisoformat(job["planned_at"])
+    try:
+        return _local((planned + timedelta(seconds=ttl_s)).isoformat())
+    except OverflowError:
+        return "the end of the calendar"
 
 
 def _pace_text(spec: JobSpec, chunks: int) -> str:
@@ -145,8 +182,17 @@ def _pace_text(spec: JobSpec, chunks: int) -> str:
 
 
 def _guards_text(spec: JobSpec) -> str:
-    given = {name: value for name, value in spec.guards.model_dump().items() if value is not None}
-    return ", ".join(f"{name} {value:,g} kept" for name, value in given.items()) or "none"
+    guards = spec.guards
+    most = ("max_items", "max_percent", "min_remaining", "max_credits")
+    given = [(name, value) for name in most if (value := getattr(guards, name)) is not None]
+    parts = [f"{name} {value:,.10g} kept" for name, value in given]
+    if guards.must_be_complete(irreversible=spec.kind.irreversible):
+        parts.append("require_complete kept")
+    if guards.stop_on_failures:
+        parts.append(f"stops when more than {guards.stop_on_failures} failed")
+    if guards.canary:
+        parts.append(f"the first {guards.canary:,} go alone")
+    return ", ".join(parts) or "none"
 
 
 def _took(summary: Mapping[str, Any]) -> str:

@@ -6,12 +6,13 @@ job id to ask for; that a result was taken shows in its `status` and `updated_at
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import orjson
-from annotated_types import Len
-from pydantic import AfterValidator
+from annotated_types import Ge, Le, Len
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
 from pydantic import Field as Option
 
 from engine.exchange import Request
@@ -21,9 +22,12 @@ from engine.spec import LARGEST
 from engine.where import Row
 
 from ..api import RESULTS
-from ..results import Id, Results, is_busy
+from ..results import FIELDS, Id, Results, is_busy
 
 REFUSED = 400
+DEFAULT_PRICE = 0.2  # credits for a metric and a run (the vendor's pricing); some metrics differ
+DEAREST = 1_000_000
+_METRIC = r"^[1-9][0-9]{0,18}$"
 
 
 def _once_each(metrics: list[int]) -> list[int]:
@@ -32,10 +36,46 @@ def _once_each(metrics: list[int]) -> list[int]:
     return metrics
 
 
+def _metric(key: object) -> str:
+    """Keys are text in JSON, so in a checkpoint."""
+    if isinstance(key, bool) or not re.match(_METRIC, str(key)):
+        raise ValueError(f"“{key}” is not the id of a metric")
+    return str(key)
+
+
+def _of_metrics(prices: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+    metrics = info.data.get("metrics")  # missing when they have a mistake of their own
+    foreign = [key for key in prices if metrics is not None and int(key) not in metrics]
+    if foreign:
+        raise ValueError(f"there is a price for {', '.join(foreign)}, which is not among the metrics")
+    return prices
+
+
+Prices = Annotated[
+    dict[Annotated[str, BeforeValidator(_metric)], Annotated[float, Ge(0), Le(DEAREST)]],
+    AfterValidator(_of_metrics),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "patternProperties": {_METRIC: {"type": "number", "minimum": 0, "maximum": DEAREST}},
+        }
+    ),
+]
+
+
 class Action(Strict):
     """Which metrics to evaluate anew."""
 
     metrics: Annotated[list[Id], Len(min_length=1), AfterValidator(_once_each)] = Option(description="Ids of metrics.")
+    prices: Prices = Option(
+        {}, description=f"Credits that one run costs by a metric, where it is not {DEFAULT_PRICE}: {{12: 0.5}}."
+    )
+
+    @property
+    def price(self) -> float:
+        """Credits that one run costs by all the metrics."""
+        return sum(self.prices.get(str(metric), DEFAULT_PRICE) for metric in self.metrics)
 
 
 class EvaluateMetrics(Kind):
@@ -65,6 +105,17 @@ class EvaluateMetrics(Kind):
         """POST bulk_evaluate_metrics."""
         body = orjson.dumps({"result_ids": ids, "metric_ids": action.metrics})
         return Request("POST", f"{RESULTS}bulk_evaluate_metrics/", body=body)
+
+    def priced(self, action: Any) -> str:
+        """By the run: each is evaluated by every metric."""
+        return f"{action.price:,.10g} for each completed or failed run"
+
+    def cost(self, action: Any, row: Row) -> float | None:
+        """Every completed or failed run, by every metric."""
+        runs = [FIELDS[name].read(row) for name in ("completed_runs_count", "failed_runs_count")]
+        if any(number is None or not 0 <= number < LARGEST for number in runs):
+            return None
+        return float(sum(runs) * action.price)
 
     def stops_all(self, outcome: Outcome) -> bool:
         """The balance is checked for the whole batch first: what it does not cover now, it may after a payment."""

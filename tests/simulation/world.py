@@ -18,12 +18,13 @@ from aiohttp import web
 
 from engine import job as stages
 from engine.client import Client
+from engine.errors import RebatchError
 from engine.jobledger import JobLedger
 from engine.pace import Pacer
 from engine.spec import JobSpec, parse_spec
 from engine.tasks import task_group
 from engine.transport import connect
-from engine.work import Work
+from engine.work import PLAN_TTL_S, Work
 from jobs import kinds
 from jobs.api import KEY_HEADER
 from jobs.sandbox.audit import evaluations, summary
@@ -49,6 +50,7 @@ class World:
     path: Path | None = None
     kills: int = 0
     clock_s: float = EPOCH  # what the wall clock shows at the beginning; it may be set
+    plan_ttl_s: float = PLAN_TTL_S
     spec: JobSpec = field(init=False)
 
     def read(self, spec: str) -> None:
@@ -95,12 +97,17 @@ class World:
             client = Client(
                 transport, Pacer(self.spec.limits.rate), progress=ledger.progress, attempts=50, dice=self.dice
             )
-            work = Work(self.spec, client, ledger, wall=lambda: self.clock_s + anyio.current_time())
-            if first:
-                await first(work)
-            await stages.plan(work)
-            if carry_out:
-                await stages.carry_out(work)
+            wall = lambda: self.clock_s + anyio.current_time()  # noqa: E731 - the world's clock
+            work = Work(self.spec, client, ledger, wall, self.plan_ttl_s)
+            try:
+                if first:
+                    await first(work)
+                await stages.plan(work)
+                if carry_out:
+                    await stages.carry_out(work)
+            except RebatchError:
+                ledger.checkpoint.close()  # as the command does; a kill closes nothing
+                raise
         ended.append(await ledger.counts())
         ledger.checkpoint.close()
         whole.cancel()

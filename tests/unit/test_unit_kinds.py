@@ -116,6 +116,26 @@ def test_an_action_is_told_in_words() -> None:
     assert DELETE.describe(DELETE.Action()) == "Delete"
 
 
+@pytest.mark.parametrize(
+    ("completed", "failed", "expected"),
+    [
+        ("10", "2", 8.4), ("0", "0", 0.0), (3, "1", 2.8), ("10", None, None), (None, "2", None), ("ten", "2", None),
+        (-1, 2, None), (2**63, 0, None), (1.5, 2, None), (True, 2, None), ("9" * 18, "0", 0.7 * (10**18 - 1)),
+    ],
+)  # fmt: skip
+def test_an_evaluation_costs_by_run_and_metric(completed: Any, failed: Any, expected: float | None) -> None:
+    """Counts come as text; a row whose counts are nonsense does not tell what it costs, and never lowers a sum."""
+    action = EVALUATE.Action.model_validate({"metrics": [11, 12], "prices": {"12": 0.5}})
+    row = {"id": 1, "completed_runs_count": completed, "failed_runs_count": failed}
+    assert EVALUATE.cost(action, row) == (None if expected is None else pytest.approx(expected))
+    assert EVALUATE.priced(action) == "0.7 for each completed or failed run"
+
+
+def test_a_deletion_costs_nothing() -> None:
+    """And has no price."""
+    assert (DELETE.cost(DELETE.Action(), {"id": 1}), DELETE.priced(DELETE.Action())) == (0.0, "")
+
+
 def test_a_page_is_asked_for_as_the_service_wants_it() -> None:
     """Filters as text, scenarios joined by commas, the trailing slash kept."""
     scope = Scope(agent_id=101, project_id=42, search="a&b", scenarios=[1, 2])

@@ -19,7 +19,7 @@ from engine.errors import UsageError
 from engine.fates import Fate, ItemFate, Outcome
 from engine.jobledger import JobLedger
 from engine.kind import CHUNK
-from engine.ledger import Chunk, Seen, StaleAttemptError
+from engine.ledger import Chunk, Seen, StaleAttemptError, Tally
 
 APPLIED = Outcome(Fate.APPLIED, 200)
 REFUSED = Outcome(Fate.REJECTED, 400, "400 Bad Request: no")
@@ -64,13 +64,15 @@ async def chunks(book: JobLedger) -> list[Chunk]:
 @settings(max_examples=40)
 @given(groups=st.dictionaries(st.integers(0, 9), st.integers(0, 350), max_size=5))
 def test_a_plan_is_cut_into_chunks_that_hold_each_item_once(groups: dict[int, int]) -> None:
-    """At most a hundred, of one group, in order, none twice, none missing, none smaller than need be."""
+    """At most a hundred, of one group, newest first, none twice, none missing, none smaller than need be."""
 
     async def use(book: JobLedger) -> None:
         total = await plan(book, groups)
         cut = await chunks(book)
         assert sorted(item for chunk in cut for item in chunk.ids) == [10 * (n + 1) for n in range(total)]
         assert all(0 < len(chunk.ids) == chunk.last - chunk.first + 1 <= CHUNK for chunk in cut)
+        assert all(list(chunk.ids) == sorted(chunk.ids, reverse=True) for chunk in cut)
+        assert [chunk.group for chunk in cut] == sorted(chunk.group for chunk in cut)
         sizes: Counter[int] = Counter()
         for chunk in cut:
             sizes[chunk.group] += len(chunk.ids)
@@ -85,9 +87,9 @@ def test_a_plan_is_cut_into_chunks_that_hold_each_item_once(groups: dict[int, in
 async def _sees_again(book: JobLedger) -> None:
     await book.see([Seen(1, 0, ["old"]), Seen(2, 0, None), Seen(3, 0, ["x"])])
     await book.see([Seen(1, 0, ["new"]), Seen(2, 0, ["now selected"]), Seen(3, 0, None)])
-    assert await book.count_seen() == (3, 2)
+    assert await book.tally() == Tally(3, 2)
     await book.freeze(planned=2)
-    assert [item["id"] for item in await book.items()] == [1, 2]
+    assert [item["id"] for item in await book.items()] == [2, 1]
     assert await book.accepted([1, 2]) == {}
     (chunk,) = await chunks(book)
     await book.begin(chunk, 1.0)
@@ -159,7 +161,7 @@ def test_an_intent_without_an_outcome_is_unsettled() -> None:
         await book.begin(chunk, 12.5)
         assert await chunks(book) == []
         (unsettled,) = await book.unsettled(1, 3)
-        assert (unsettled.chunk.first, unsettled.chunk.last, unsettled.chunk.ids) == (1, 3, (10, 20, 30))
+        assert (unsettled.chunk.first, unsettled.chunk.last, unsettled.chunk.ids) == (1, 3, (30, 20, 10))
         assert unsettled.fingerprints[20] == ["completed", "t", 0.5]
         assert await book.unsettled(2, 3) == []
 
@@ -176,10 +178,10 @@ def test_settling_gives_items_their_own_fates_and_sends_only_the_rest_again() ->
         apart = {10: (ItemFate.ACCEPTED, None), 20: (ItemFate.HELD, "unclear")}
         await book.settle(chunk, ItemFate.NOT_ATTEMPTED, None, apart)
         (rest,) = await chunks(book)
-        assert rest.ids == (30, 40)
+        assert rest.ids == (40, 30)
         token = await book.begin(rest, 2.0)
         await book.record(token, rest, APPLIED, ItemFate.ACCEPTED, 3.0)
-        assert [item["fate"] for item in await book.items()] == ["accepted", "held", "accepted", "accepted"]
+        assert [item["fate"] for item in await book.items()] == ["accepted", "accepted", "held", "accepted"]
         assert await book.reasons() == [("held", "unclear", 1)]
         counts = await book.counts()
         assert (counts["accepted"], counts["held"], sum(counts.values())) == (3, 1, 4)
@@ -233,7 +235,7 @@ def test_items_come_in_pages_with_what_was_said_of_them() -> None:
         items = await book.items(limit=4)
         assert [item["seq"] for item in items] == [1, 2, 3, 4]
         assert items[0] == {
-            "seq": 1, "id": 10, "fate": "failed", "http_status": 400, "error": "400 Bad Request: no", "attempts": 1,
+            "seq": 1, "id": 30, "fate": "failed", "http_status": 400, "error": "400 Bad Request: no", "attempts": 1,
         }  # fmt: skip
         assert (await book.items(after=4))[0]["fate"] == "not_attempted"
         assert await book.items(after=5) == []

@@ -47,7 +47,9 @@ def test_the_schema_accepts_the_examples(path: Path) -> None:
         "where: {success_rate: {lt: 0.5, gt: 0}}", "where: {success_rate: null}", "where: {created_at: {older_than: 1h30m}}",
         "where: {any: [{name: a}, {not: {is_cronjob: true}}]}", "where: {name: {matches: '^a'}}", "where: {scenarios: Refund}",
         "where: {scenarios: {contains: Refund}}", "where: {id: {in: [1, 2]}}", "scope: {agent_id: 1, scenarios: [1, 2], search: x}",
-        "guards: {max_items: 0, max_percent: 100}", "limits: {rate: 60/m, concurrency: 64, timeout: 1.5s, attempts: 1}",
+        "guards: {max_items: 0, max_percent: 100}", "guards: {min_remaining: 0, max_credits: 0.5, require_complete: false, canary: 1}",
+        "guards: {stop_on_failures: 2%}", "guards: {stop_on_failures: 0.5 %}", "guards: {stop_on_failures: 100%}",
+        "guards: {stop_on_failures: 0}", "guards: {stop_on_failures: null, require_complete: null}", "limits: {rate: 60/m, concurrency: 64, timeout: 1.5s, attempts: 1}",
     ],
 )  # fmt: skip
 def test_both_accept_what_is_right(line: str) -> None:
@@ -63,6 +65,9 @@ def test_both_accept_what_is_right(line: str) -> None:
         "version: 2\njobs: [{name: a, resource: results, action: {type: delete_results}}]", "version: 1\njobs: []", "version: 1",
         "x: 1\n" + DELETE, HEAD, HEAD + "    action: {}\n", HEAD + "    action: {type: destroy}\n",
         HEAD + "    action: {type: evaluate_metrics}\n", HEAD + "    action: {type: evaluate_metrics, metrics: []}\n",
+        *(HEAD + f"    action: {{type: evaluate_metrics, metrics: [11], prices: {prices}}}\n" for prices in (
+            "{11: -1}", "{11: dear}", "{x: 1}", "{'011': 1}", "5", "{11: 1000001}",
+        )),
         HEAD + "    action: {type: evaluate_metrics, metrics: [0]}\n", HEAD + "    action: {type: delete_results, metrics: [1]}\n",
         DELETE.replace("results\n", "runs\n", 1), DELETE.replace("name: a", "name: -a"), DELETE.replace("name: a", "name: 5"),
         *(DELETE + f"    {line}\n" for line in (
@@ -72,7 +77,10 @@ def test_both_accept_what_is_right(line: str) -> None:
             "where: {any: {}}", "where: {all: []}", "where: {not: []}", "where: {created_at: [x]}", "where: {name: {in: a}}",
             "where: {created_at: {older_than: 30}}", "where: {created_at: {older_than: 30 years}}", "where: {scenarios: null}",
             "where: {is_cronjob: 'true'}", "where: {id: 1.5}", "guards: {max_items: -1}", "guards: {max_percent: 101}",
-            "guards: {most: 1}", "limits: {rate: 60}", "limits: {rate: 60/d}", "limits: {concurrency: 0}",
+            "guards: {most: 1}", "guards: {min_remaining: -1}", "guards: {max_credits: -0.1}", "guards: {max_credits: '5'}",
+            "guards: {require_complete: 1}", "guards: {canary: 0}", "guards: {canary: 5%}", "guards: {stop_on_failures: 101%}",
+            "guards: {stop_on_failures: 2.5}", "guards: {stop_on_failures: -1}", "guards: {stop_on_failures: '20'}",
+            "guards: {stop_on_failures: true}", "guards: {stop_on_failures: few}", "limits: {rate: 60}", "limits: {rate: 60/d}", "limits: {concurrency: 0}",
             "limits: {concurrency: 65}", "limits: {timeout: 30}", "limits: {timeout: soon}", "limits: {attempts: 0}",
         )),
     ],
@@ -82,6 +90,14 @@ def test_both_refuse_what_is_wrong(text: str) -> None:
     with pytest.raises(SpecError):
         parse_spec(text, KINDS)
     assert not VALIDATOR.is_valid(parse_yaml(text).value)
+
+
+def test_both_accept_prices_of_metrics() -> None:
+    """Keys are numbers in YAML and text in JSON."""
+    for prices in ("{}", "{11: 0.5}", "{11: 0, 12: 1}"):
+        text = EVALUATE.replace("[11]", f"[11, 12], prices: {prices}")
+        parse_spec(text, KINDS)
+        VALIDATOR.validate(parse_yaml(text).value)
 
 
 def defaults(schema: Any) -> list[tuple[Any, Any]]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from engine.errors import UsageError
 from engine.spec import JobSpec, SpecError, load_spec, parse_job, parse_spec
+from engine.units import Tolerance
 from engine.yamlfile import MAX_BYTES, YamlError, parse_yaml
 from jobs import kinds
 
@@ -102,6 +103,11 @@ jobs:
         (job("limits: {ratee: 1/s}"), "6:14: unknown field “ratee”; did you mean “rate”?"),
         (job("guards: {max_items: -1}"), "6:25: input should be greater than or equal to 0"),
         (job("guards: {max_percent: 101}"), "6:27: input should be less than or equal to 100"),
+        (job("guards: {stop_on_failures: 101%}"), "6:32: “101%” is not a share such as 2% or 0.5% (at most 100%), nor a whole"),
+        (job("guards: {canary: 0}"), "6:22: input should be greater than or equal to 1"),
+        (job(action="{type: evaluate_metrics, metrics: [1], prices: {2: 1}}"), "5:60: there is a price for 2, which is not among"),
+        (job(action="{type: evaluate_metrics, metrics: [1], prices: {x: 1}}"), "5:64: “x” is not the id of a metric"),
+        (job(action="{type: evaluate_metrics, metrics: [1], prices: {1: -1}}"), "5:64: input should be greater than or equal to 0"),
         (job("guards: {max_items: 1.5}"), "6:25: input should be a valid integer"),
         (job("scope: {scenarios: []}"), "6:24: "),
         (job("scope: {search: ''}"), "6:21: "),
@@ -168,6 +174,27 @@ def test_limits_are_read_in_their_units() -> None:
     (spec,) = parse_spec(job("limits: {rate: 60/m, concurrency: 64, timeout: 1m, settle: 2m30s, verify: 0s}"), KINDS)
     limits = spec.limits
     assert (limits.rate, limits.concurrency, limits.timeout, limits.settle, limits.verify) == (1, 64, 60, 150, 0)
+
+
+def test_guards_are_read_and_survive_a_checkpoint() -> None:
+    """A share, or a number of items; and what is not said of completeness depends on the kind of job."""
+    (spec,) = parse_spec(job("guards: {stop_on_failures: 0.5%, canary: 10, min_remaining: 3, max_credits: 7}"), KINDS)
+    assert spec.guards.stop_on_failures == Tolerance(percent=0.5)
+    assert (spec.guards.canary, spec.guards.min_remaining, spec.guards.max_credits) == (10, 3, 7)
+    assert from_checkpoint(spec).guards == spec.guards
+    assert [spec.guards.must_be_complete(irreversible=whether) for whether in (True, False)] == [True, False]
+    for said in (True, False):
+        (spec,) = parse_spec(job(f"guards: {{require_complete: {str(said).lower()}, stop_on_failures: 20}}"), KINDS)
+        assert spec.guards.stop_on_failures == Tolerance(items=20)
+        assert {spec.guards.must_be_complete(irreversible=whether) for whether in (True, False)} == {said}
+
+
+def test_prices_survive_a_checkpoint() -> None:
+    """JSON has no keys that are numbers."""
+    (spec,) = parse_spec(job(action="{type: evaluate_metrics, metrics: [11, 12], prices: {12: 0.5}}"), KINDS)
+    again = from_checkpoint(spec)
+    assert again.action == spec.action
+    assert (spec.action.price, again.action.price) == (0.7, 0.7)
 
 
 def test_words_of_yaml_1_1_are_words() -> None:

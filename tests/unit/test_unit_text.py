@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from engine import log
 from engine.exchange import Reply
 from engine.fates import ItemFate, explain
+from engine.spec import parse_spec
 from engine.text import harmless, spreadsheet
-from jobs.cli.show import COLUMNS, csv_lines, item_line, jobs_table, report_markdown, report_text
+from jobs import kinds
+from jobs.cli.show import COLUMNS, csv_lines, item_line, jobs_table, plan_text, report_markdown, report_text
 
 HOSTILE = "\x1b[2J\x07\r\n\u202egnp.exe\u2066\u200b\x9b31m\x00=1+1|`a`<script>"
 CANARY = "ck_canary_9f8e7d6c5b4a"
@@ -194,3 +196,39 @@ def test_verbosity_chooses_what_is_logged(verbosity: int, shown: list[str], caps
     finally:
         structlog.configure(**before)
     assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == shown
+
+
+def plan_of(spec: str, **facts: Any) -> str:
+    """The text of a plan of 10 out of 40 results, with further facts."""
+    (job,) = parse_spec(f"version: 1\njobs: [{{name: a, resource: results, action: {spec}}}]", kinds.find())
+    known = {
+        "job": "k3w9q2fd", "planned": 10, "in_scope": 40, "completeness": "complete", "unproven_because": None, "pages": 13,
+        "page_size": 100, "credits_estimated": 5.4, "credits_untold": 0, "origin": "https://a", "plan_hash": "1a2b3c4d" * 8,
+        "planned_at": "2026-11-23T11:20:00+00:00", "certificate": None,
+    }  # fmt: skip
+    return plan_text(job, {**known, **facts}, [], 1)
+
+
+CERTIFICATE = {
+    "intervals": 41, "pages": 13, "again": 1, "width": 100, "clamped": False, "count_before": 992, "count_after": 1992, "passes": 1,
+}  # fmt: skip
+
+
+def test_a_plan_shows_the_certificate_of_its_walk_in_one_line() -> None:
+    """What was read, how often again, and that no gap is left; where nothing is proven, why, and how it was tried."""
+    shown = plan_of("{type: delete_results}", certificate=CERTIFICATE)
+    walked = "13 pages read (1 again), at most 100 rows each"
+    counted = "the list had 992 rows before and 1,992 after"
+    assert f"\n  complete  yes; {walked}, 41 intervals without a gap; {counted}\n" in shown
+    unproven = {"completeness": "unproven", "unproven_because": "ids do not descend"}
+    shown = plan_of("{type: delete_results}", certificate={**CERTIFICATE, "passes": 3}, **unproven)
+    assert f"\n  complete  unproven: ids do not descend; {walked} in 3 passes; {counted}\n" in shown
+
+
+def test_a_plan_that_costs_says_what_and_whether_that_is_all() -> None:
+    """A deletion costs nothing and does not speak of it."""
+    evaluate = "{type: evaluate_metrics, metrics: [11, 12]}"
+    assert "\n  credits   about 5.4; 0.4 for each completed or failed run\n" in plan_of(evaluate)
+    untold = plan_of(evaluate, credits_untold=2)
+    assert "\n  credits   at least 5.4; 0.4 for each completed or failed run; unknown for 2 items\n" in untold
+    assert "credits" not in plan_of("{type: delete_results}")

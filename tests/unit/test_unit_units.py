@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.units import MAX_RATE, parse_duration, parse_rate, show_duration, show_rate
+from engine.units import MAX_RATE, Tolerance, parse_duration, parse_rate, parse_tolerance, show_duration, show_rate
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,31 @@ def test_a_duration_shown_reads_back_as_the_same(minutes: int, seconds: int) -> 
     """What is shown could be written in a spec."""
     total = 60 * minutes + seconds
     assert parse_duration(show_duration(total)).total_seconds() == total
+
+
+@given(failed=st.integers(0, 2000), planned=st.integers(0, 2000), tenths=st.integers(0, 1000))
+def test_a_share_is_tripped_by_more_than_it_and_not_by_itself(failed: int, planned: int, tenths: int) -> None:
+    """To the item, as it would be reckoned by hand; of nothing, nothing has failed."""
+    tolerance = parse_tolerance(f"{tenths / 10}%")
+    assert tolerance.trips(failed, planned) is (planned > 0 and 1000 * failed > tenths * planned)
+
+
+@given(failed=st.integers(0, 50), most=st.integers(0, 50))
+def test_a_number_of_failures_is_tripped_by_one_more(failed: int, most: int) -> None:
+    """However large the plan is."""
+    assert parse_tolerance(most).trips(failed, 7) is (failed > most)
+
+
+def test_a_tolerance_is_shown_as_it_was_meant() -> None:
+    """With its unit."""
+    assert [str(parse_tolerance(text)) for text in ("2%", "0.5 %", 2000)] == ["2 %", "0.5 %", "2,000"]
+    assert parse_tolerance("100%") == Tolerance(percent=100)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "2", "%", "-1%", "101%", "1e1%", "2%%", "9" * 101 + "%", -1, 1.5, True, None, [], {}]
+)
+def test_what_is_no_tolerance_is_refused(value: object) -> None:
+    """A ValueError that repeats what was written."""
+    with pytest.raises(ValueError, match="is not a share"):
+        parse_tolerance(value)
