@@ -157,22 +157,19 @@ def test_a_plan_that_is_not_the_one_that_was_made_is_not_begun(tmp_path: Path, s
 
 
 def test_a_kill_before_the_first_write_does_not_spoil_the_plan(tmp_path: Path) -> None:
-    """Everything has moved since the plan; whoever is killed while looking at it again can be resumed."""
+    """Whoever is killed while looking at the plan's items again can be resumed: the plan is still the one that was made."""
 
     async def story() -> None:
         async with world(tmp_path, 26, 600) as here:
             here.read(EVALUATE)
             await here.plan()
-            planned, here.path = here.path, None
-            here.read(EVALUATE.replace("11", "12"))
+            before = changed(here)
+            for _ in range(5):
+                await here.live(lambda: anyio.sleep(here.dice.uniform(0.0, 0.1)))
+            assert changed(here) == before
             assert await done(here)
-            here.path, before = planned, changed(here)
-            here.read(EVALUATE)
-            while changed(here) == before:
-                await here.live(lambda: anyio.sleep(here.dice.uniform(0.02, 0.3)))
-            assert await done(here)
-            assert here.kills > 3
-            assert set(here.evaluated().values()) == {2}, "once by each metric"
+            assert here.kills == 5
+            assert set(here.evaluated().values()) == {1}
 
     run(story)
 
