@@ -28,7 +28,7 @@ T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
 
 APPLICATION_ID = 0x72656261  # "reba"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SUFFIX = ".rebatch"
 BUSY_MS = 5000
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how proc(5) writes a blank in a path
@@ -51,13 +51,15 @@ _SCHEMA = """
 CREATE TABLE job (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 -- While walking: every row in scope, once. Gone when the plan is made.
-CREATE TABLE seen (id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT);
+CREATE TABLE seen (
+    id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, measure REAL);
 
--- The plan. `fate` and `error` are set only where an item differs from its chunk; `unchanged` is the look, while
--- verifying, that met it unchanged.
+-- The plan. `fate` and `error` are set only where an item differs from its chunk. `met` is the latest look, while
+-- verifying, that met it and could not confirm it, and `shows` what it showed then. `before` and `after` are what its kind
+-- measures, 0.0 to 1.0: when it was planned, and when it was confirmed.
 CREATE TABLE item (
     seq INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, grp INTEGER NOT NULL, fingerprint TEXT NOT NULL,
-    fate TEXT, error TEXT, unchanged INTEGER);
+    fate TEXT, error TEXT, met INTEGER, shows TEXT, before REAL, after REAL);
 CREATE INDEX item_fate ON item (fate) WHERE fate IS NOT NULL;
 
 -- A chunk is the items from seq `first` to seq `last` that have no fate of their own.

@@ -30,11 +30,14 @@ async def freshen(work: Work) -> None:
     if not probes or anyio.current_time() < work.planned_at + FRESH_S:
         return
     resource = work.spec.kind.resource
-    if not any([await read_one(work.client, resource, item_id) is not None for item_id in probes]):
+    seen = [await read_one(work.client, resource, item_id) is not None for item_id in probes]
+    if not any(seen):
         raise GuardError(
             f"Of the items of the plan, none of {len(probes)} looked at is there. Nothing was changed.",
             "Is this the key of the account that was planned for? If the items are gone, plan again.",
         )
+    if all(seen):
+        await work.ledger.note(key=work.key)  # another key than before, maybe, but one that sees what was planned
     if not work.spec.kind.repeatable:
         await _take_fingerprints(work)
 

@@ -17,7 +17,7 @@ from .freshen import freshen
 from .jobledger import JobLedger
 from .plan import make_plan, refusal
 from .spec import JobSpec
-from .verify import verify
+from .verify import verify, worth_another_look
 from .work import Work
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: nothing that reads like something else
@@ -67,8 +67,12 @@ async def plan(work: Work) -> None:
         await make_plan(work)
 
 
-async def carry_out(work: Work, now: Clock = utc_now) -> None:
-    """Bring an approved job to its end, from wherever it is. Raises what stops it; it can be resumed then."""
+async def carry_out(work: Work, now: Clock = utc_now, *, wait: bool = True) -> None:
+    """Bring an approved job to its end, from wherever it is. Raises what stops it; it can be resumed then.
+
+    One that is finished is looked at again if it is worth that. Without `wait`, what the service is still at work on then
+    stays *accepted*.
+    """
     ledger = work.ledger
     await ledger.checkpoint.mark_open()
     if ledger.job["state"] in {"planned", "working"}:
@@ -78,8 +82,10 @@ async def carry_out(work: Work, now: Clock = utc_now) -> None:
     if ledger.job["state"] == "working":
         await _dispatch_all(work)
         await ledger.note(state="verifying")
+    if ledger.job["state"] == "finished" and await worth_another_look(ledger):
+        await ledger.note(state="verifying")
     if ledger.job["state"] == "verifying":
-        await verify(work)
+        await verify(work, wait=wait)
         await ledger.note(state="finished", finished_at=now().isoformat())
 
 

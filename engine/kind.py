@@ -91,6 +91,7 @@ class Kind(ABC):
     unmoved: ClassVar[ItemFate]  # what an accepted item is if it stays as it was: FAILED, or ACCEPTED
 
     grouped_by: ClassVar[str]  # what the number of a group is to a person; empty when there is one group only
+    measured: ClassVar[str] = ""  # what `measure` is to a person; empty when there is nothing to measure
 
     @abstractmethod
     def describe(self, action: Any) -> str:
@@ -107,6 +108,10 @@ class Kind(ABC):
     def stops_all(self, outcome: Outcome) -> bool:  # noqa: ARG002 - for those that know such refusals
         """Whether a refusal concerns every chunk alike, as one about the balance does: the job stops and can be resumed."""
         return False
+
+    def measure(self, row: Row) -> float | None:  # noqa: ARG002 - for those that have something to measure
+        """What the job is to change, from 0.0 to 1.0, so that a report can say before and after; None when it is unknown."""
+        return None
 
     @abstractmethod
     def evidence(self, before: list[Any], after: Row | None) -> Evidence:

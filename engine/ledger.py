@@ -33,11 +33,12 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One row of the walk. `fingerprint` is None when `where` does not select it."""
+    """One row of the walk. `fingerprint` is None when `where` does not select it; `measure` is 0.0 to 1.0, if there is one."""
 
     id: int
     group: int
     fingerprint: list[Any] | None
+    measure: float | None = None
 
 
 Apart = dict[int, tuple[ItemFate, str | None]]  # items that differ from their chunk: their fate, and what is said of it

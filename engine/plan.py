@@ -34,7 +34,8 @@ async def make_plan(work: Work) -> None:
 
     def _seen(row: Row, *, selected: bool) -> Seen:
         mark = spec.kind.resource.fingerprint(row) if selected else None
-        return Seen(row["id"], spec.kind.group(row), mark)
+        measure = spec.kind.measure(row) if selected else None
+        return Seen(row["id"], spec.kind.group(row), mark, measure)
 
     walked = await walk(work.client, spec.kind.resource, spec.scope, keep, spec.limits.concurrency, FIRST_CONTACT_DIALS)
     in_scope, selected = await ledger.count_seen()
@@ -45,6 +46,8 @@ async def make_plan(work: Work) -> None:
         "pages": walked.pages,
         "completeness": "unproven" if walked.unproven else "complete",
         "unproven_because": walked.unproven,
+        "measured": spec.kind.measured,
+        "key": work.key,
     }
     if tripped := check_guards(spec.guards, selected, in_scope):
         await ledger.note(**facts, state="refused", refused_because=tripped)

@@ -17,6 +17,7 @@ from engine.errors import CredentialsError, Exit, RebatchError, UsageError
 from engine.jobledger import JobLedger
 from engine.report import exit_code
 from engine.spec import JobSpec, load_spec
+from engine.verify import worth_another_look
 
 from .. import credentials, kinds
 from .options import Settings, attended, global_options, settings_of
@@ -35,6 +36,11 @@ NAMES = click.option(
 )
 YES = click.option("-y", "--yes", is_flag=True, help="Agree to the plan: for automation.")
 ITEMS = click.option("--items", is_flag=True, help="With --format json: every item, too.")
+WAIT = click.option(
+    "--wait/--no-wait",
+    default=True,
+    help="Wait until the service is done with what it took (the default), or look once.",
+)
 
 
 @click.command("plan")
@@ -73,20 +79,23 @@ def plan_command(
 @YES
 @FORMAT
 @ITEMS
+@WAIT
 @global_options
 @click.pass_context
-def run_command(ctx: click.Context, target: str, names: tuple[str, ...], style: str, *, yes: bool, items: bool) -> None:
+def run_command(
+    ctx: click.Context, target: str, names: tuple[str, ...], style: str, *, yes: bool, items: bool, wait: bool
+) -> None:
     """Plan the jobs of SPEC (or take the planned JOB), ask, carry out, report."""
     settings = settings_of(ctx)
     if not is_spec(settings, target):
         if names:
             raise UsageError("--job chooses from a spec; a JOB is one already.")
-        _carry_on(ctx, statedir.find(settings.checkpoints, target), yes=yes, style=style, items=items)
+        _carry_on(ctx, statedir.find(settings.checkpoints, target), yes=yes, style=style, items=items, wait=wait)
         return
     jobs = _chosen(Path(target), names)
     if not (yes or attended()):
         raise confirmation_needed()
-    runner = _runner(settings, yes=yes)
+    runner = _runner(settings, yes=yes, wait=wait)
 
     async def work() -> int:
         worst: int = Exit.DONE
@@ -106,13 +115,19 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], style: 
 @YES
 @FORMAT
 @ITEMS
+@WAIT
 @global_options
 @click.pass_context
-def resume_command(ctx: click.Context, job: str | None, style: str, *, last: bool, yes: bool, items: bool) -> None:
-    """Go on with JOB where it was interrupted: an id, a unique prefix of one, or the path of its checkpoint."""
+def resume_command(
+    ctx: click.Context, job: str | None, style: str, *, last: bool, yes: bool, items: bool, wait: bool
+) -> None:
+    """Go on with JOB where it was interrupted: an id, a unique prefix of one, or the path of its checkpoint.
+
+    A finished one is looked at again if the service was still at work on some of its items.
+    """
     settings = settings_of(ctx)
     path = statedir.find(settings.checkpoints, job) if job else _unfinished(settings, last=last)
-    _carry_on(ctx, path, yes=yes, style=style, items=items)
+    _carry_on(ctx, path, yes=yes, style=style, items=items, wait=wait)
 
 
 def is_spec(settings: Settings, target: str) -> bool:
@@ -126,7 +141,7 @@ def is_spec(settings: Settings, target: str) -> bool:
     )
 
 
-def _carry_on(ctx: click.Context, path: Path, *, yes: bool, style: str, items: bool) -> None:
+def _carry_on(ctx: click.Context, path: Path, *, yes: bool, style: str, items: bool, wait: bool) -> None:
     settings = settings_of(ctx)
 
     async def work() -> int:
@@ -135,11 +150,12 @@ def _carry_on(ctx: click.Context, path: Path, *, yes: bool, style: str, items: b
         return await _reported(ledger, partial(runner.carry_on, ledger, spec), style, items=items)
 
     look = JobLedger.look(path)
+    over = look.job["state"] == "finished" and not anyio.run(worth_another_look, look)
     look.checkpoint.close()
-    if look.job["state"] == "finished":
+    if over:
         settings.say(f"Job {look.job['job']} is finished; there is nothing left to do.")
         ctx.exit(anyio.run(partial(_reported, JobLedger.look(path), None, style, items=items)))
-    runner = _runner(settings, yes=yes)
+    runner = _runner(settings, yes=yes, wait=wait)
     ctx.exit(runner.run(work))
 
 
@@ -209,8 +225,8 @@ def _unfinished(settings: Settings, *, last: bool) -> Path:
     return open_jobs[0].checkpoint.path
 
 
-def _runner(settings: Settings, *, yes: bool) -> Runner:
+def _runner(settings: Settings, *, yes: bool, wait: bool = True) -> Runner:
     found = credentials.find(settings.api_url)
     if settings.verbosity:
         settings.say(f"Key of {found.source}, at {found.origin}")
-    return Runner(settings, found, yes=yes)
+    return Runner(settings, found, yes=yes, wait=wait)

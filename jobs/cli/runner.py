@@ -7,6 +7,7 @@ import sys
 import termios
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import anyio
 import rich_click as click
@@ -20,6 +21,7 @@ from engine.pace import Pacer
 from engine.report import summarize
 from engine.spec import JobSpec, parse_job
 from engine.tasks import task_group
+from engine.verify import worth_another_look
 from engine.work import Work, working
 
 from .. import kinds
@@ -34,9 +36,9 @@ _CODES = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM}
 class Runner:
     """Works on one job after another: with one set of credentials, one gate, and one ear for signals."""
 
-    def __init__(self, settings: Settings, credentials: Credentials, *, yes: bool) -> None:
-        """`yes` answers every question."""
-        self.settings, self.credentials, self.yes = settings, credentials, yes
+    def __init__(self, settings: Settings, credentials: Credentials, *, yes: bool, wait: bool = True) -> None:
+        """`yes` answers every question; without `wait` a job ends while the service may still be at work for it."""
+        self.settings, self.credentials, self.yes, self.wait = settings, credentials, yes, wait
         self._control = Control()
         self._pacer: Pacer | None = None
         self._at_work: JobLedger | None = None
@@ -62,14 +64,14 @@ class Runner:
         self._same_origin(ledger)
         async with self._working(ledger, spec) as work:
             await self._stage(work, stages.plan)
-            if ledger.job["state"] == "finished":
+            if ledger.job["state"] == "finished" and not await worth_another_look(ledger):
                 return
             if ledger.job["state"] == "planned":
                 await self._show_plan(ledger, spec)
             if not ledger.job["approved_at"]:
                 self._ask(ledger, spec)
                 await stages.approve(ledger)
-            await self._stage(work, stages.carry_out)
+            await self._stage(work, partial(stages.carry_out, wait=self.wait))
 
     @asynccontextmanager
     async def _working(self, ledger: JobLedger, spec: JobSpec) -> AsyncIterator[Work]:

@@ -21,7 +21,7 @@ from engine.spec import LARGEST
 from engine.where import Row
 
 from ..api import RESULTS
-from ..results import Id, Results, is_busy
+from ..results import FIELDS, Id, Results, is_busy
 
 REFUSED = 400
 
@@ -47,6 +47,7 @@ class EvaluateMetrics(Kind):
     irreversible: ClassVar[bool] = False
     repeatable: ClassVar[bool] = False
     grouped_by: ClassVar[str] = "agent"
+    measured: ClassVar[str] = "success rate"
     unmoved: ClassVar[ItemFate] = (
         ItemFate.ACCEPTED
     )  # a result without a completed or failed run has nothing to evaluate
@@ -69,6 +70,11 @@ class EvaluateMetrics(Kind):
     def stops_all(self, outcome: Outcome) -> bool:
         """The balance is checked for the whole batch first: what it does not cover now, it may after a payment."""
         return outcome.status == REFUSED and "balance" in (outcome.error or "").lower()
+
+    def measure(self, row: Row) -> float | None:
+        """The success rate; None for what is no share of anything."""
+        rate = FIELDS["success_rate"].read(row)
+        return rate if rate is not None and 0 <= rate <= 1 else None
 
     def evidence(self, before: list[Any], after: Row | None) -> Evidence:
         """A result that was taken flips to *running* and later leaves it; `updated_at` moves both times."""

@@ -49,6 +49,8 @@ class World:
     path: Path | None = None
     kills: int = 0
     clock_s: float = EPOCH  # what the wall clock shows at the beginning; it may be set
+    key: str = "own"  # what tells the key in use from another
+    wait: bool = True  # --wait
     spec: JobSpec = field(init=False)
 
     def read(self, spec: str) -> None:
@@ -82,10 +84,10 @@ class World:
             client = Client(
                 transport, Pacer(self.spec.limits.rate), progress=ledger.progress, attempts=50, dice=self.dice
             )
-            work = Work(self.spec, client, ledger, wall=lambda: self.clock_s + anyio.current_time())
+            work = Work(self.spec, client, ledger, wall=lambda: self.clock_s + anyio.current_time(), key=self.key)
             await stages.plan(work)
             if carry_out:
-                await stages.carry_out(work)
+                await stages.carry_out(work, wait=self.wait)
         ended.append(await ledger.counts())
         ledger.checkpoint.close()
         whole.cancel()
