@@ -12,6 +12,7 @@ import pytest
 from engine.fates import ItemFate
 from engine.jobledger import JobLedger
 from engine.report import each_item, summarize
+from engine.tasks import task_group
 from engine.verify import HIDDEN_ITEM, UNCHANGED
 from jobs.sandbox.sql import select
 from tests.simulation.world import World, world
@@ -171,6 +172,31 @@ def test_what_was_not_deleted_has_failed_with_words(tmp_path: Path, way: str, wa
     run(story)
 
 
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_deletion_that_shows_a_little_later_has_not_failed(tmp_path: Path, wait: bool) -> None:  # noqa: FBT001 - parametrized
+    """A verdict of failure is given some seconds, with --no-wait too."""
+
+    async def story() -> None:
+        async with world(tmp_path, 28, 900) as here:
+            here.read(spec(DELETE))
+            keep(here, every=3, instead="name = 'late'")
+            here.wait = wait
+
+            async def delete_late() -> None:
+                await verifying(here)
+                await anyio.sleep(2)
+                here.sandbox.store.db.execute("DROP TRIGGER keep; UPDATE result SET deleted_us = 1 WHERE name = 'late'")
+                here.sandbox.store.listing.forget()
+
+            async with task_group() as service:
+                service.start_soon(delete_late)
+                counts = await here.live()
+            assert counts is not None
+            assert counts[ItemFate.CONFIRMED] == sum(counts.values()) == len(gone(here)) > 100
+
+    run(story)
+
+
 def test_ten_thousand_deletions_are_verified_in_some_hundred_requests(tmp_path: Path) -> None:
     """By walking over what is left, not by a request for each."""
 
@@ -202,6 +228,21 @@ def test_what_left_the_scope_is_not_taken_for_deleted(tmp_path: Path) -> None:
             summary, items = await reported(here)
             assert summary["counts"]["failed"] == len(items) > 100
             assert gone(here) == set()
+
+    run(story)
+
+
+def test_what_an_unproven_walk_did_not_meet_is_asked_for_one_by_one(tmp_path: Path) -> None:
+    """A few that the list leaves out would slip through a sample; a walk that is no proof confirms none at all."""
+
+    async def story() -> None:
+        async with world(tmp_path, 27, 900, max_page_size=5) as here:
+            here.read(spec(DELETE))
+            keep(here, every=30, instead="agent = 102")
+            await here.live()
+            _, items = await reported(here)
+            assert {item for item, told in items.items() if told["fate"] == ItemFate.CONFIRMED} == gone(here)
+            assert 0 < len(items) - len(gone(here)) < 15
 
     run(story)
 
