@@ -52,13 +52,14 @@ CREATE TABLE job (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 -- While walking: every row in scope, once. Gone when the plan is made. `credits` is NULL where a row does not tell its cost.
 CREATE TABLE seen (
-    id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL);
+    id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL, measure REAL);
 
--- The plan. `fate` and `error` are set only where an item differs from its chunk; `unchanged` is the look, while
--- verifying, that met it unchanged.
+-- The plan. `fate` and `error` are set only where an item differs from its chunk. `met` is the latest look, while
+-- verifying, that met it and could not confirm it, and `shows` what it showed then. `before` and `after` are what its kind
+-- measures, 0.0 to 1.0: when it was planned, and when it was confirmed.
 CREATE TABLE item (
     seq INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, grp INTEGER NOT NULL, fingerprint TEXT NOT NULL,
-    fate TEXT, error TEXT, unchanged INTEGER);
+    fate TEXT, error TEXT, met INTEGER, shows TEXT, before REAL, after REAL);
 CREATE INDEX item_fate ON item (fate) WHERE fate IS NOT NULL;
 
 -- A chunk is the items from seq `first` to seq `last` that have no fate of their own. `root` is the chunk of the plan that

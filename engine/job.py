@@ -20,7 +20,7 @@ from .jobledger import JobLedger
 from .look import see_account
 from .plan import hold_to_plan, make_plan, refusal
 from .spec import JobSpec
-from .verify import verify
+from .verify import verify, worth_another_look
 from .work import Work
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: nothing that reads like something else
@@ -70,10 +70,11 @@ async def plan(work: Work) -> None:
         await make_plan(work)
 
 
-async def carry_out(work: Work, now: Clock = utc_now) -> None:
+async def carry_out(work: Work, now: Clock = utc_now, *, wait: bool = True) -> None:
     """Bring an approved job to its end, from wherever it is. Raises what stops it; it can be resumed then.
 
-    A plan that is too old, or not the one that was made, is not begun: GuardError.
+    A plan that is too old, or not the one that was made, is not begun: GuardError. A job that is finished is looked at
+    again if it is worth that. Without `wait`, what the service is still at work on then stays *accepted*.
     """
     ledger = work.ledger
     if ledger.job["state"] == "planned":
@@ -89,8 +90,10 @@ async def carry_out(work: Work, now: Clock = utc_now) -> None:
         await _send_canary(work)
         await _send(work, *await ledger.span())
         await ledger.note(state="verifying")
+    if ledger.job["state"] == "finished" and await worth_another_look(ledger):
+        await ledger.note(state="verifying")
     if ledger.job["state"] == "verifying":
-        await verify(work)
+        await verify(work, wait=wait)
         await ledger.note(state="finished", finished_at=now().isoformat())
 
 

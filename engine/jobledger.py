@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +71,10 @@ class JobLedger:
     async def see(self, rows: Sequence[Seen]) -> None:
         """Keep rows of the walk; a row read again replaces what was read before."""
         values = [
-            (row.id, row.group, row.fingerprint is not None, sql.as_json(row.fingerprint), row.credits) for row in rows
+            (row.id, row.group, row.fingerprint is not None, sql.as_json(row.fingerprint), row.credits, row.measure)
+            for row in rows
         ]
-        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?)", values))
+        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", values))
 
     async def tally(self) -> Tally:
         """How many items are in scope, how many of them are selected, and what these cost."""
@@ -186,19 +187,31 @@ class JobLedger:
         """Give items a fate of their own."""
         await self._write(lambda db: sql.mark(db, apart))
 
-    async def mark_unchanged(self, ids: Iterable[int], look: int) -> None:
-        """Note that these accepted items were met unchanged in look number `look`."""
-        values = [(look, item) for item in ids]
-        await self._write(lambda db: db.executemany("UPDATE item SET fate='accepted', unchanged=? WHERE id=?", values))
+    async def confirm(self, measures: Mapping[int, float | None]) -> None:
+        """Confirm items, with what was measured of each."""
+        values = [(measure, item) for item, measure in measures.items()]
+        await self._write(lambda db: db.executemany(sql.CONFIRM, values))
+
+    async def meet(self, shown: Mapping[int, str], look: int) -> None:
+        """Note that look number `look` met these accepted items, could not confirm them, and what each showed."""
+        values = [(look, what, item) for item, what in shown.items()]
+        await self._write(lambda db: db.executemany(sql.MEET, values))
+
+    async def unmet(self, look: int, limit: int) -> list[int]:
+        """A few accepted items that were not met in look number `look`."""
+        return await self.checkpoint.read(lambda db: [row[0] for row in sql.rows(db, sql.UNMET, (look, limit))])
 
     async def confirm_unmet(self, look: int) -> None:
         """Confirm every accepted item that was not met in look number `look`: it is gone."""
         await self._write(lambda db: sql.confirm_unmet(db, look))
 
-    async def settle_unchanged(self, look: int, fate: ItemFate, said: str) -> None:
-        """Give every accepted item that was met unchanged in look number `look` this fate."""
-        statement = "UPDATE item SET fate=?, error=? WHERE fate='accepted' AND unchanged=?"
-        await self._write(lambda db: sql.rows(db, statement, (fate, said, look)))
+    async def hide_unmet(self, look: int) -> None:
+        """Note that every accepted item that was not met in look number `look` cannot be seen, which proves nothing."""
+        await self._write(lambda db: sql.rows(db, sql.HIDE_UNMET, (look,)))
+
+    async def settle_shown(self, look: int, shown: str, fate: ItemFate, said: str) -> None:
+        """Give every accepted item that showed this in look number `look` a fate, and say why."""
+        await self._write(lambda db: sql.rows(db, sql.SETTLE, (fate, said, look, shown)))
 
     async def fold(self) -> None:
         """Where all items of an accepted chunk are confirmed, let the chunk say so."""
@@ -213,9 +226,26 @@ class JobLedger:
 
     async def items(self, after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
         """The next items of the plan beyond position `after`, with what became of each."""
-        names = ("seq", "id", "fate", "http_status", "error", "attempts")
+        names = ("seq", "id", "fate", "http_status", "error", "attempts", "before", "after")
         rows = await self.checkpoint.read(lambda db: sql.rows(db, sql.ITEMS, (after, limit)))
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    async def shown(self) -> dict[str, int]:
+        """Of the items that are accepted and not confirmed, how many showed what when they were last looked at."""
+        return dict(await self.checkpoint.read(lambda db: sql.rows(db, sql.SHOWN)))
+
+    async def change(self, movers: int) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
+        """What became of the measure of all items that have one from before and after, and the largest movers.
+
+        First: how many items, mean before, mean after, how many improved, how many fell. Then id, before and after of
+        as many `movers` in each direction, the improvements first.
+        """
+
+        def read(db: apsw.Connection) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
+            both = [row for statement in (sql.IMPROVED, sql.FELL) for row in sql.rows(db, statement, (movers,))]
+            return sql.rows(db, sql.CHANGE)[0], both
+
+        return await self.checkpoint.read(read)
 
     async def groups(self, limit: int = 20) -> list[tuple[int, int, int]]:
         """The groups of the plan, the largest first: which, how many items, how many chunks."""

@@ -92,6 +92,7 @@ class Kind(ABC):
     unmoved: ClassVar[ItemFate]  # what an accepted item is if it stays as it was: FAILED, or ACCEPTED
 
     grouped_by: ClassVar[str]  # what the number of a group is to a person; empty when there is one group only
+    measured: ClassVar[str] = ""  # what `measure` is to a person; empty when there is nothing to measure
 
     @abstractmethod
     def describe(self, action: Any) -> str:
@@ -124,6 +125,10 @@ class Kind(ABC):
     def narrow(self, scope: Any, group: int) -> Any:  # noqa: ARG002 - for those whose groups the service can list
         """A scope that lists the items of a group, and as little else as possible."""
         return scope
+
+    def measure(self, row: Row) -> float | None:  # noqa: ARG002 - for those that have something to measure
+        """What the job is to change, from 0.0 to 1.0, so that a report can say before and after; None when it is unknown."""
+        return None
 
     @abstractmethod
     def evidence(self, before: list[Any], after: Row | None) -> Evidence:

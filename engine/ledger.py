@@ -37,12 +37,17 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One row of the walk. `fingerprint` is None when `where` does not select it, `credits` when its cost is not known."""
+    """One row of the walk.
+
+    `fingerprint` is None when `where` does not select it, `credits` when its cost is not known; `measure` is 0.0 to 1.0,
+    if there is one.
+    """
 
     id: int
     group: int
     fingerprint: list[Any] | None
     credits: float | None = 0.0
+    measure: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

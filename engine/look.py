@@ -35,11 +35,14 @@ async def see_account(work: Work) -> None:
     probes = await work.ledger.untouched(PROBES)
     if not probes or is_fresh(work, work.planned_at):
         return
-    if not any([await read_one(work.client, work.spec.kind.resource, item) is not None for item in probes]):
+    seen = [await read_one(work.client, work.spec.kind.resource, item) is not None for item in probes]
+    if not any(seen):
         raise GuardError(
             f"Of the items of the plan, none of {len(probes)} looked at is there. Nothing was changed.",
             "Is this the key of the account that was planned for? If the items are gone, plan again.",
         )
+    if all(seen):
+        await work.ledger.note(key=work.key)  # another key than before, maybe, but one that sees what was planned
 
 
 def is_fresh(work: Work, seen_at: float) -> bool:

@@ -60,7 +60,8 @@ async def _see_all(work: Work) -> Walked:
         group = spec.kind.group(row)
         if not selected:
             return Seen(row["id"], group, None)
-        return Seen(row["id"], group, spec.kind.resource.fingerprint(row), spec.kind.cost(spec.action, row))
+        mark = spec.kind.resource.fingerprint(row)
+        return Seen(row["id"], group, mark, spec.kind.cost(spec.action, row), spec.kind.measure(row))
 
     return await walk(work.client, spec.kind.resource, spec.scope, keep, spec.limits.concurrency, FIRST_CONTACT_DIALS)
 
@@ -78,6 +79,8 @@ def _facts(work: Work, walked: Walked, found: Tally) -> dict[str, Any]:
         "unproven_because": walked.unproven,
         "certificate": getattr(walked, "certificate", None),
         "planned_at": datetime.fromtimestamp(work.wall(), UTC).isoformat(),
+        "measured": work.spec.kind.measured,
+        "key": work.key,
     }
 
 

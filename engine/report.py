@@ -9,7 +9,9 @@ from .errors import Exit
 from .fates import ItemFate
 from .jobledger import JobLedger
 from .lock import owner
+from .verify import HIDDEN, UNMOVED, WORKING
 
+MOVERS = 5  # in each direction
 _FACTS = ("job", "spec", "kind")
 HELD_SHOWN = 20  # ids of held items in the report; its items have them all
 _TIMES = ("created_at", "started_at", "finished_at")
@@ -36,11 +38,38 @@ async def summarize(ledger: JobLedger, state: str | None = None) -> dict[str, An
         "in_scope": job.get("in_scope"),
         "credits_estimated": job.get("credits_estimated"),
         "counts": {"planned": job.get("planned", 0), **counts},
+        "accepted": _accepted(counts[ItemFate.ACCEPTED], await ledger.shown()),
+        "change": await _change(ledger),
         "requests": ledger.progress.requests,
         "retries": ledger.progress.retries,
         **{name: job[name] for name in _TIMES},
         "held": list(await ledger.held(HELD_SHOWN)) if counts[ItemFate.HELD] else [],
         "reasons": [{"fate": fate, "error": error, "items": items} for fate, error, items in await ledger.reasons()],
+    }
+
+
+def _accepted(items: int, shown: dict[str, int]) -> dict[str, int]:
+    """What the items that were accepted and not confirmed showed when they were last looked at."""
+    known = {"working": shown.get(WORKING, 0), "unchanged": shown.get(UNMOVED, 0), "hidden": shown.get(HIDDEN, 0)}
+    return {**known, "unknown": items - sum(known.values())}
+
+
+async def _change(ledger: JobLedger) -> dict[str, Any] | None:
+    """What the job changed, over the items that were measured before and after; None when there are none."""
+    if not ledger.job.get("measured"):
+        return None
+    (items, before, after, improved, fell), movers = await ledger.change(MOVERS)
+    if not items:
+        return None
+    return {
+        "measure": ledger.job["measured"],
+        "items": items,
+        "before": before,
+        "after": after,
+        "improved": improved,
+        "fell": fell,
+        "stayed": items - improved - fell,
+        "movers": [{"id": item, "before": was, "after": became} for item, was, became in movers],
     }
 
 

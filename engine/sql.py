@@ -48,7 +48,7 @@ COUNTS = f"""
     GROUP BY fate"""
 ITEMS = f"""
     SELECT seq, item.id, coalesce(item.fate, chunk.fate), http_status,
-        CASE WHEN item.fate IS NULL THEN chunk.error ELSE item.error END, attempts
+        CASE WHEN item.fate IS NULL THEN chunk.error ELSE item.error END, attempts, before, after
     FROM item JOIN chunk ON {_CHUNK_OF_ITEM} WHERE seq > ? ORDER BY seq LIMIT ?"""
 REASONS = f"""
     SELECT fate, error, sum(number) FROM (
@@ -60,6 +60,23 @@ REASONS = f"""
         UNION ALL SELECT fate, error, count(*) FROM item
             WHERE error IS NOT NULL AND fate NOT IN ('not_attempted', 'unsettled') GROUP BY fate, error)
     GROUP BY fate, error HAVING sum(number) > 0 ORDER BY 3 DESC LIMIT ?"""
+
+_UNMET = f"coalesce(fate, (SELECT fate FROM chunk WHERE {_CHUNK_OF_ITEM})) = 'accepted' AND met IS NOT ?1"
+UNMET = f"SELECT id FROM item WHERE {_UNMET} ORDER BY seq * 2654435761 % 4294967296 LIMIT ?2"  # from anywhere
+HIDE_UNMET = f"UPDATE item SET fate='accepted', met=?1, shows='hidden' WHERE {_UNMET}"
+CONFIRM = "UPDATE item SET fate='confirmed', error=NULL, after=? WHERE id=?"
+MEET = "UPDATE item SET fate='accepted', met=?, shows=? WHERE id=?"
+SETTLE = "UPDATE item SET fate=?, error=? WHERE fate='accepted' AND met=? AND shows=?"
+SHOWN = "SELECT shows, count(*) FROM item WHERE fate='accepted' AND shows IS NOT NULL GROUP BY shows"
+_EQUAL = 1e-9  # what a share may differ by and still be the same: it is a quotient, computed elsewhere
+_MEASURED = "FROM item WHERE before IS NOT NULL AND after IS NOT NULL"
+CHANGE = f"""
+    SELECT count(*), avg(before), avg(after), count(*) FILTER (WHERE after - before > {_EQUAL}),
+        count(*) FILTER (WHERE before - after > {_EQUAL}) {_MEASURED}"""
+IMPROVED = (
+    f"SELECT id, before, after {_MEASURED} AND after - before > {_EQUAL} ORDER BY after - before DESC, seq LIMIT ?"
+)
+FELL = f"SELECT id, before, after {_MEASURED} AND before - after > {_EQUAL} ORDER BY before - after DESC, seq LIMIT ?"
 
 
 def rows(db: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -86,8 +103,8 @@ def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
     The answer is the facts as they were noted, with the plan's hash.
     """
     db.execute("""
-        INSERT INTO item (seq, id, grp, fingerprint)
-        SELECT row_number() OVER (ORDER BY grp, id DESC), id, grp, fingerprint FROM seen WHERE selected""")
+        INSERT INTO item (seq, id, grp, fingerprint, before)
+        SELECT row_number() OVER (ORDER BY grp, id DESC), id, grp, fingerprint, measure FROM seen WHERE selected""")
     for group, first, last in rows(db, "SELECT grp, min(seq), max(seq) FROM item GROUP BY grp"):
         db.executemany(
             "INSERT INTO chunk (first, last, grp) VALUES (?, ?, ?)",
@@ -249,7 +266,7 @@ def fold(db: apsw.Connection) -> None:
 def confirm_unmet(db: apsw.Connection, look: int) -> None:
     """Confirm every accepted item that was not met in this look."""
     db.execute(
-        "UPDATE item SET fate='confirmed', unchanged=NULL WHERE fate='accepted' AND unchanged IS NOT ?",
+        "UPDATE item SET fate='confirmed', met=NULL WHERE fate='accepted' AND met IS NOT ?",
         (look,),
     )
     db.execute("UPDATE chunk SET fate='confirmed' WHERE fate='accepted'")

@@ -1,6 +1,7 @@
 """Verifying: read back what the service accepted, until it is done with it.
 
-A 204 proves nothing: the service skips in silence what it will not delete.
+A 204 proves nothing: the service skips in silence what it will not delete. Nor does absence, where another account's key
+is looked with, or where the list leaves out what is there.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from collections import Counter
 from collections.abc import Mapping
 
 import anyio
+import structlog
 
 from .errors import StoppedError
 from .fates import ItemFate
+from .jobledger import JobLedger
 from .kind import Evidence, Page
 from .readback import by_id_is_cheaper, read_one
 from .tasks import crew
@@ -19,32 +22,51 @@ from .walk import walk
 from .where import Row
 from .work import Work
 
+log = structlog.get_logger("rebatch")
+
 FIRST_PAUSE_S = 1.0
 GRACE_S = 5.0  # for an accepted item to show an effect: the service flips it within the request itself
 LONGEST_PAUSE_S = 30.0
 UNCHANGED = "accepted by the service, but unchanged when read back"
+HIDDEN_ITEM = "not to be seen with this key, which is not the one it was planned with: that is no proof"
+PROBES = 5  # of what a walk did not meet, read one by one
 _BATCH = 500
 
+UNMOVED, WORKING, HIDDEN = Evidence.UNMOVED.name.lower(), Evidence.WORKING.name.lower(), "hidden"
 
-async def verify(work: Work) -> None:
+
+async def verify(work: Work, *, wait: bool = True) -> None:
     """Confirm what can be confirmed within `limits: verify`; the rest stays *accepted*, or has *failed* if its kind says so.
 
-    Work that the service has begun is waited for. What has not moved is given a few seconds and no more: there may have
-    been nothing to do in it.
+    Work that the service has begun is waited for, unless `wait` is false. What has not moved is given a few seconds and
+    no more: there may have been nothing to do in it.
     """
     longest_s, began, pause_s = work.spec.limits.verify, anyio.current_time(), FIRST_PAUSE_S
     while longest_s and (await work.ledger.counts())[ItemFate.ACCEPTED]:
         look = _Look(work)
         found = await look.run()
         waited = anyio.current_time() - began
-        unmoved = found[Evidence.UNMOVED] and waited < GRACE_S
-        if waited >= longest_s or not (found[Evidence.WORKING] or unmoved):
-            await work.ledger.settle_unchanged(look.number, work.spec.kind.unmoved, UNCHANGED)
+        if waited >= longest_s or not _may_move(work, found, waited, wait=wait):
+            await work.ledger.settle_shown(look.number, UNMOVED, work.spec.kind.unmoved, UNCHANGED)
+            await work.ledger.settle_shown(look.number, HIDDEN, ItemFate.ACCEPTED, HIDDEN_ITEM)
             break
         if not await work.control.sleep(min(pause_s, max(0.1, longest_s - waited))):
             raise work.control.reason or StoppedError("Stopped.")
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
     await work.ledger.fold()
+
+
+async def worth_another_look(ledger: JobLedger) -> bool:
+    """Whether a finished job left items that the service was still at work on, or that its key could not see."""
+    shown = await ledger.shown()
+    return bool(shown.get(WORKING) or shown.get(HIDDEN))
+
+
+def _may_move(work: Work, found: Counter[Evidence], waited_s: float, *, wait: bool) -> bool:
+    """Whether another look may show more than the last one."""
+    # Without waiting, an unmoved item still gets its time where the verdict would be that it has failed.
+    patient = wait or work.spec.kind.unmoved is ItemFate.FAILED
+    return bool((wait and found[Evidence.WORKING]) or (patient and found[Evidence.UNMOVED] and waited_s < GRACE_S))
 
 
 class _Look:
@@ -53,11 +75,13 @@ class _Look:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._kind = work.spec.kind
+        self._gone_is_done = self._kind.evidence([], None) is Evidence.APPLIED
+        self._own_key = work.ledger.job.get("key") == work.key
         self.number = int(work.wall() * 1000)  # tells this look's marks from those of earlier ones, of any process
         self._found: Counter[Evidence] = Counter()
 
     async def run(self) -> Counter[Evidence]:
-        """Note what is confirmed and what is unchanged; the answer is how many items showed which evidence."""
+        """Note what is confirmed and what is not; the answer is how many items showed which evidence."""
         counts = await self._work.ledger.counts()
         accepted, confirmed = counts[ItemFate.ACCEPTED], counts[ItemFate.CONFIRMED]
         self._work.progress.begin("verifying", accepted + confirmed, confirmed)
@@ -75,11 +99,23 @@ class _Look:
 
         scope = self._kind.resource.lasting(work.spec.scope)
         walked = await walk(work.client, self._kind.resource, scope, meet, work.spec.limits.concurrency)
-        if self._kind.evidence([], None) is Evidence.APPLIED:
-            if walked.unproven:
-                return False
-            await work.ledger.confirm_unmet(self.number)
+        if not self._gone_is_done:
+            return True
+        if not self._own_key:
+            await work.ledger.hide_unmet(self.number)
+            return True
+        if walked.unproven or await self._list_hides():
+            return False
+        await work.ledger.confirm_unmet(self.number)
         return True
+
+    async def _list_hides(self) -> bool:
+        """Whether the list left out what is there: a few of what was not met are asked for one by one."""
+        for item in await self._work.ledger.unmet(self.number, PROBES):
+            if await read_one(self._work.client, self._kind.resource, item) is not None:
+                log.warning("the list left out an item that is there", item=item)
+                return True
+        return False
 
     async def _by_id(self) -> None:
         after = 0
@@ -96,11 +132,21 @@ class _Look:
 
     async def _note(self, rows: Mapping[int, Row | None], marks: Mapping[int, list[object]]) -> None:
         evidence = {item: self._kind.evidence(mark, rows[item]) for item, mark in marks.items()}
-        confirmed = [item for item, what in evidence.items() if what is Evidence.APPLIED]
-        unmoved = [item for item, what in evidence.items() if what is Evidence.UNMOVED]
+        confirmed: dict[int, float | None] = {}
+        shown: dict[int, str] = {}
+        for item, what in evidence.items():
+            row = rows[item]
+            if what is not Evidence.APPLIED:
+                shown[item] = what.name.lower()
+            elif row is not None:
+                confirmed[item] = self._kind.measure(row)
+            elif self._own_key:
+                confirmed[item] = None
+            else:
+                shown[item] = HIDDEN
         if confirmed:
-            await self._work.ledger.mark(dict.fromkeys(confirmed, (ItemFate.CONFIRMED, None)))
-        if unmoved:
-            await self._work.ledger.mark_unchanged(unmoved, self.number)
+            await self._work.ledger.confirm(confirmed)
+        if shown:
+            await self._work.ledger.meet(shown, self.number)
         self._found.update(evidence.values())
         self._work.progress.done += len(confirmed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ class Work:
     wall: Callable[[], float] = time.time
     plan_ttl_s: float = PLAN_TTL_S  # how old a plan may be when it is begun
     planned_at: float = -inf  # when this process finished the plan, on the event loop's clock
+    key: str = ""  # what tells the key in use from another: see `mark_of`
 
     failed: int = 0  # items, in this process: whoever resumes brings new patience
 
@@ -66,4 +68,10 @@ async def working(
     connected = connect(ledger.job["origin"], secrets, connections=limits.concurrency, timeout_s=limits.timeout)
     async with connected as transport:
         client = Client(transport, pacer, control, ledger.progress, attempts=limits.attempts)
-        yield Work(spec, client, ledger)
+        yield Work(spec, client, ledger, key=mark_of(secrets, ledger.job["job"]))
+
+
+def mark_of(secrets: Mapping[str, str], job: str) -> str:
+    """What tells whether a job is worked on with the key that it was planned with. Too short to tell anything else."""
+    told = "\n".join(f"{name.lower()}: {value}" for name, value in sorted(secrets.items()))
+    return hmac.digest(told.encode(), job.encode(), "sha256")[:4].hex()

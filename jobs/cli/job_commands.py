@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,45 +18,18 @@ from engine.errors import CredentialsError, Exit, RebatchError, UsageError
 from engine.jobledger import JobLedger
 from engine.report import exit_code
 from engine.spec import JobSpec, load_spec
-from engine.units import parse_duration
-from engine.work import PLAN_TTL_S
+from engine.verify import worth_another_look
 
 from .. import credentials, kinds
+from .how import FORMAT, How, how_options
 from .options import Settings, attended, global_options, settings_of
 from .print import print_plan, print_report
 from .runner import Runner, confirmation_needed, finish, spec_of
 
-FORMAT = click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    help="Of what is printed on stdout.",
-)
 NAMES = click.option(
     "--job", "names", multiple=True, metavar="NAME", help="Only this job of the spec; may be repeated."
 )
-YES = click.option("-y", "--yes", is_flag=True, help="Agree to the plan: for automation.")
 _DECISIONS = {"release": held.release, "retry": held.retry}
-ITEMS = click.option("--items", is_flag=True, help="With --format json: every item, too.")
-
-
-def _seconds(_ctx: click.Context, _option: click.Parameter, value: str) -> float:
-    try:
-        return parse_duration(value).total_seconds()
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from None
-
-
-PLAN_TTL = click.option(
-    "--plan-ttl",
-    "plan_ttl_s",
-    metavar="DURATION",
-    default="24h",
-    show_default=True,
-    callback=_seconds,
-    help="How old a plan may be when it is begun.",
-)
 
 
 @click.command("plan")
@@ -71,7 +45,7 @@ def plan_command(
     """Show what the jobs of SPEC would do, and keep each plan as a job to be run. Changes nothing."""
     settings = settings_of(ctx)
     jobs = _chosen(spec, names)
-    runner = _runner(settings, yes=False)
+    runner = _runner(settings, How())
 
     async def work() -> int:
         todo = 0
@@ -91,34 +65,28 @@ def plan_command(
 @click.command("run")
 @click.argument("target", metavar="SPEC|JOB")
 @NAMES
-@YES
-@FORMAT
-@ITEMS
-@PLAN_TTL
+@how_options
 @global_options
 @click.pass_context
-def run_command(
-    ctx: click.Context, target: str, names: tuple[str, ...], style: str, *, yes: bool, items: bool, plan_ttl_s: float
-) -> None:
+def run_command(ctx: click.Context, target: str, names: tuple[str, ...], how: How) -> None:
     """Plan the jobs of SPEC (or take the planned JOB), ask, carry out, report."""
     settings = settings_of(ctx)
     if not is_spec(settings, target):
         if names:
             raise UsageError("--job chooses from a spec; a JOB is one already.")
-        path = statedir.find(settings.checkpoints, target)
-        _carry_on(ctx, path, yes=yes, style=style, items=items, plan_ttl_s=plan_ttl_s)
+        _carry_on(ctx, statedir.find(settings.checkpoints, target), how)
         return
     jobs = _chosen(Path(target), names)
-    if not (yes or attended()):
+    if not (how.yes or attended()):
         raise confirmation_needed()
-    runner = _runner(settings, yes=yes, plan_ttl_s=plan_ttl_s)
+    runner = _runner(settings, how)
 
     async def work() -> int:
         worst: int = Exit.DONE
         for job in jobs:
             _warn_of_unfinished(settings, job.name)
             ledger = await runner.begin(job, target)
-            code = await _reported(ledger, partial(runner.carry_on, ledger, job), style, items=items)
+            code = await _reported(ledger, partial(runner.carry_on, ledger, job), how)
             worst = worst or code
         return worst
 
@@ -130,29 +98,19 @@ def run_command(
 @click.option("--last", is_flag=True, help="The newest job that was agreed to and is not finished.")
 @click.option("--release-held", "decision", flag_value="release", help="What is held was done: count it as accepted.")
 @click.option("--retry-held", "decision", flag_value="retry", help="What is held was not done: send it again.")
-@YES
-@FORMAT
-@ITEMS
-@PLAN_TTL
+@how_options
 @global_options
 @click.pass_context
-def resume_command(
-    ctx: click.Context,
-    job: str | None,
-    decision: str | None,
-    style: str,
-    *,
-    last: bool,
-    yes: bool,
-    items: bool,
-    plan_ttl_s: float,
-) -> None:
-    """Go on with JOB where it was interrupted: an id, a unique prefix of one, or the path of its checkpoint."""
+def resume_command(ctx: click.Context, job: str | None, decision: str | None, how: How, *, last: bool) -> None:
+    """Go on with JOB where it was interrupted: an id, a unique prefix of one, or the path of its checkpoint.
+
+    A finished one is looked at again if the service was still at work on some of its items.
+    """
     settings = settings_of(ctx)
     if decision and not job:
         raise UsageError("Whose held items? Name the JOB.")
     path = statedir.find(settings.checkpoints, job) if job else _unfinished(settings, last=last)
-    _carry_on(ctx, path, yes=yes, style=style, items=items, plan_ttl_s=plan_ttl_s, decision=decision)
+    _carry_on(ctx, path, replace(how, decide=_DECISIONS[decision] if decision else None))
 
 
 def is_spec(settings: Settings, target: str) -> bool:
@@ -166,34 +124,24 @@ def is_spec(settings: Settings, target: str) -> bool:
     )
 
 
-def _carry_on(
-    ctx: click.Context,
-    path: Path,
-    *,
-    yes: bool,
-    style: str,
-    items: bool,
-    plan_ttl_s: float,
-    decision: str | None = None,
-) -> None:
+def _carry_on(ctx: click.Context, path: Path, how: How) -> None:
     settings = settings_of(ctx)
 
     async def work() -> int:
         ledger = JobLedger.resume(path)
-        spec = spec_of(ledger)
-        carry_on = partial(runner.carry_on, ledger, spec, _DECISIONS[decision] if decision else None)
-        return await _reported(ledger, carry_on, style, items=items)
+        return await _reported(ledger, partial(runner.carry_on, ledger, spec_of(ledger)), how)
 
     look = JobLedger.look(path)
+    over = look.job["state"] == "finished" and not how.decide and not anyio.run(worth_another_look, look)
     look.checkpoint.close()
-    if look.job["state"] == "finished" and not decision:
+    if over:
         settings.say(f"Job {look.job['job']} is finished; there is nothing left to do.")
-        ctx.exit(anyio.run(partial(_reported, JobLedger.look(path), None, style, items=items)))
-    runner = _runner(settings, yes=yes, plan_ttl_s=plan_ttl_s)
+        ctx.exit(anyio.run(_reported, JobLedger.look(path), None, how))
+    runner = _runner(settings, how)
     ctx.exit(runner.run(work))
 
 
-async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | None, style: str, *, items: bool) -> int:
+async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | None, how: How) -> int:
     """Do the work, and report whether or not it came to its end. What stopped it is raised after the report."""
     stopped: RebatchError | None = None
     summary: dict[str, Any] = {}
@@ -205,8 +153,8 @@ async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | Non
             stopped = error
         try:
             summary = await finish(ledger)
-            if stopped is None or style == "json":
-                await print_report(ledger, summary, style, items=items)
+            if stopped is None or how.style == "json":
+                await print_report(ledger, summary, how.style, items=how.items)
         except RebatchError as error:  # the disk that stopped the job may not be readable either
             stopped = stopped or error
         if stopped:
@@ -259,8 +207,8 @@ def _unfinished(settings: Settings, *, last: bool) -> Path:
     return open_jobs[0].checkpoint.path
 
 
-def _runner(settings: Settings, *, yes: bool, plan_ttl_s: float = PLAN_TTL_S) -> Runner:
+def _runner(settings: Settings, how: How) -> Runner:
     found = credentials.find(settings.api_url)
     if settings.verbosity:
         settings.say(f"Key of {found.source}, at {found.origin}")
-    return Runner(settings, found, yes=yes, plan_ttl_s=plan_ttl_s)
+    return Runner(settings, found, how)

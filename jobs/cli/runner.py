@@ -7,6 +7,7 @@ import sys
 import termios
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import anyio
 import rich_click as click
@@ -21,10 +22,12 @@ from engine.plan import refuse_stale
 from engine.report import summarize
 from engine.spec import JobSpec, parse_job
 from engine.tasks import task_group
-from engine.work import PLAN_TTL_S, Work, working
+from engine.verify import worth_another_look
+from engine.work import Work, working
 
 from .. import kinds
 from ..credentials import Credentials
+from .how import How
 from .options import Settings, attended
 from .progress import shown
 from .show import plan_text
@@ -35,11 +38,9 @@ _CODES = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM}
 class Runner:
     """Works on one job after another: with one set of credentials, one gate, and one ear for signals."""
 
-    def __init__(
-        self, settings: Settings, credentials: Credentials, *, yes: bool, plan_ttl_s: float = PLAN_TTL_S
-    ) -> None:
-        """`yes` answers every question; a plan older than `plan_ttl_s` is not begun."""
-        self.settings, self.credentials, self.yes, self.plan_ttl_s = settings, credentials, yes, plan_ttl_s
+    def __init__(self, settings: Settings, credentials: Credentials, how: How) -> None:
+        """Carries jobs out as `how` says."""
+        self.settings, self.credentials, self.how = settings, credentials, how
         self._control = Control()
         self._pacer: Pacer | None = None
         self._at_work: JobLedger | None = None
@@ -53,26 +54,21 @@ class Runner:
         """Begin a job; --yes agrees beforehand to whatever its plan will be. Raises what stopped the job before it."""
         self._go_on()
         state_dir, origin = self.settings.checkpoints, self.credentials.origin
-        return await stages.create(state_dir, spec, origin=origin, source=source, approved=self.yes)
+        return await stages.create(state_dir, spec, origin=origin, source=source, approved=self.how.yes)
 
     async def plan(self, ledger: JobLedger, spec: JobSpec) -> None:
         """Plan a job and go no further."""
         async with self._working(ledger, spec) as work:
             await self._stage(work, stages.plan)
 
-    async def carry_on(
-        self, ledger: JobLedger, spec: JobSpec, decide: Callable[[Work], Awaitable[None]] | None = None
-    ) -> None:
-        """Bring a job to its end from wherever it is, asking first if nobody has agreed to it yet.
-
-        `decide` is what a person has decided about held items; it is done first.
-        """
+    async def carry_on(self, ledger: JobLedger, spec: JobSpec) -> None:
+        """Bring a job to its end from wherever it is, asking first if nobody has agreed to it yet."""
         self._same_origin(ledger)
         async with self._working(ledger, spec) as work:
-            if decide:
-                await self._stage(work, decide)
+            if self.how.decide:
+                await self._stage(work, self.how.decide)
             await self._stage(work, stages.plan)
-            if ledger.job["state"] == "finished":
+            if ledger.job["state"] == "finished" and not await worth_another_look(ledger):
                 return
             if ledger.job["state"] == "planned":
                 refuse_stale(work)  # before a person is asked, not only after
@@ -80,14 +76,14 @@ class Runner:
             if not ledger.job["approved_at"]:
                 self._ask(ledger, spec)
                 await stages.approve(ledger)
-            await self._stage(work, stages.carry_out)
+            await self._stage(work, partial(stages.carry_out, wait=self.how.wait))
 
     @asynccontextmanager
     async def _working(self, ledger: JobLedger, spec: JobSpec) -> AsyncIterator[Work]:
         self._at_work = ledger
         try:
             async with working(ledger, spec, self.credentials.headers, self._gate(spec), self._control) as work:
-                work.plan_ttl_s = self.plan_ttl_s
+                work.plan_ttl_s = self.how.plan_ttl_s
                 yield work
         except RebatchError as error:
             _add_way_on(error, ledger)
@@ -126,11 +122,11 @@ class Runner:
         return codes[0]
 
     async def _show_plan(self, ledger: JobLedger, spec: JobSpec) -> None:
-        text = plan_text(spec, ledger.job, await ledger.groups(), await ledger.chunks(), self.plan_ttl_s)
-        self.settings.say(text, important=not self.yes)
+        text = plan_text(spec, ledger.job, await ledger.groups(), await ledger.chunks(), self.how.plan_ttl_s)
+        self.settings.say(text, important=not self.how.yes)
 
     def _ask(self, ledger: JobLedger, spec: JobSpec) -> None:
-        if self.yes:
+        if self.how.yes:
             return
         if not attended():
             raise confirmation_needed()

@@ -16,8 +16,10 @@ from engine.text import spreadsheet
 from engine.units import show_duration, show_rate
 from engine.work import PLAN_TTL_S
 
+from .change import change_markdown, change_text, moved
+
 MANY_GROUPS = 5
-COLUMNS = ("id", "fate", "http_status", "error", "attempts")
+COLUMNS = ("id", "fate", "http_status", "error", "attempts", "before", "after")
 _MEANING = {
     ItemFate.CONFIRMED: "done, and seen to be done",
     ItemFate.ACCEPTED: "taken by the service, not (yet) seen to be done",
@@ -59,14 +61,17 @@ def report_text(summary: Mapping[str, Any]) -> str:
     lines = [f"Job {summary['job']} · {summary['spec']} · {summary['state']}{_took(summary)}"]
     lines += [
         f"  {fate.replace('_', ' '):14}{counts[fate]:>10,}   {meaning}"
-        for fate, meaning in _MEANING.items()
+        for fate, meaning in _meanings(summary)
         if counts[fate]
     ]
     lines.append(f"  {'planned':14}{counts['planned']:>10,}")
     lines.append(f"  {_count(summary['requests'], 'request')}, {_count(summary['retries'], 'retry', 'retries')}")
     if summary["refused_because"]:
         lines.append(f"  refused: {summary['refused_because']}")
+    lines += change_text(summary["change"])
     lines += [f"  {reason['items']:,} {reason['fate']}: {reason['error']}" for reason in summary["reasons"]]
+    if summary["state"] == "finished" and (summary["accepted"]["working"] or summary["accepted"]["hidden"]):
+        lines.append(f"  look again with: rebatch resume {summary['job']}")
     return "\n".join([*lines, *_held_text(summary)])
 
 
@@ -93,10 +98,11 @@ def report_markdown(summary: Mapping[str, Any]) -> str:
         "",
         "| fate | items | |",
         "| --- | ---: | --- |",
-        *(f"| {fate.value} | {counts[fate]:,} | {meaning} |" for fate, meaning in _MEANING.items() if counts[fate]),
+        *(f"| {fate.value} | {counts[fate]:,} | {meaning} |" for fate, meaning in _meanings(summary) if counts[fate]),
         "",
         f"{_count(summary['requests'], 'request')}, {_count(summary['retries'], 'retry', 'retries')}.",
     ]
+    lines += change_markdown(summary["change"])
     if summary["reasons"]:
         lines += ["", "| items | fate | why |", "| ---: | --- | --- |"]
         lines += [f"| {r['items']:,} | {r['fate']} | {_code(r['error'])} |" for r in summary["reasons"]]
@@ -116,7 +122,8 @@ def csv_lines(items: Iterable[Mapping[str, Any]], *, header: bool) -> str:
 
 def item_line(item: Mapping[str, Any]) -> str:
     """One item as a row of a table."""
-    return f"  {item['id']:>12}  {item['fate']:14}{item['http_status'] or '':>4}  {item['attempts']:>2}×  {item['error'] or ''}"
+    said = item["error"] or ("" if item["after"] is None or item["before"] is None else moved(item))
+    return f"  {item['id']:>12}  {item['fate']:14}{item['http_status'] or '':>4}  {item['attempts']:>2}×  {said}"
 
 
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> str:
@@ -130,6 +137,18 @@ def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _meanings(summary: Mapping[str, Any]) -> list[tuple[ItemFate, str]]:
+    """What each fate means; of the accepted items, what they showed when they were last looked at."""
+    words = {
+        "working": "still at work when last looked at",
+        "unchanged": "unchanged",
+        "hidden": "out of this key's sight",
+    }
+    parts = [f"{number:,} {words[what]}" for what, number in summary["accepted"].items() if number and what in words]
+    accepted = f"taken by the service; {', '.join(parts)}" if parts else _MEANING[ItemFate.ACCEPTED]
+    return list({**_MEANING, ItemFate.ACCEPTED: accepted}.items())
 
 
 def _groups_text(grouped_by: str, groups: list[tuple[int, int, int]]) -> list[str]:

@@ -87,6 +87,7 @@ class EvaluateMetrics(Kind):
     irreversible: ClassVar[bool] = False
     repeatable: ClassVar[bool] = False
     grouped_by: ClassVar[str] = "agent"
+    measured: ClassVar[str] = "success rate"
     unmoved: ClassVar[ItemFate] = (
         ItemFate.ACCEPTED
     )  # a result without a completed or failed run has nothing to evaluate
@@ -129,6 +130,11 @@ class EvaluateMetrics(Kind):
     def narrow(self, scope: Any, group: int) -> Any:
         """The list of the agent."""
         return scope.model_copy(update={"agent_id": group}) if group else scope
+
+    def measure(self, row: Row) -> float | None:
+        """The success rate; None for what is no share of anything."""
+        rate = FIELDS["success_rate"].read(row)
+        return rate if rate is not None and 0 <= rate <= 1 else None
 
     def evidence(self, before: list[Any], after: Row | None) -> Evidence:
         """A result that was taken flips to *running* and later leaves it; `updated_at` moves both times."""

@@ -27,7 +27,7 @@ def test_a_report_has_five_formats_that_agree(rebatch: Rebatch, open_world: Open
     ]
     listed = list(csv.DictReader(io.StringIO(rebatch("report", job, "--format", "csv").out)))
     assert [(int(row["id"]), row["fate"]) for row in listed] == [(item["id"], item["fate"]) for item in whole["items"]]
-    assert list(listed[0]) == ["id", "fate", "http_status", "error", "attempts"]
+    assert list(listed[0]) == ["id", "fate", "http_status", "error", "attempts", "before", "after"]
     assert f"| confirmed | {planned} |" in rebatch("report", job, "--format", "md").out
     table = rebatch("report", job, "--items").out.splitlines()
     assert f"confirmed            {planned}" in table[1]

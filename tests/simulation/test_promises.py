@@ -16,6 +16,7 @@ from engine.errors import Exit, GuardError, ServiceError, SignalledError, UsageE
 from engine.fates import ItemFate
 from engine.jobledger import JobLedger
 from engine.work import Work
+from jobs.cli.how import How
 from jobs.cli.options import Settings
 from jobs.cli.runner import Runner
 from jobs.credentials import Credentials
@@ -143,7 +144,7 @@ def test_a_signal_that_came_while_planning_ended_begins_nothing(tmp_path: Path) 
         async with world(tmp_path, 8, 600) as here:
             here.read(spec(DELETE))
             settings = Settings(quiet=True, state_dir=tmp_path / "state")
-            runner = Runner(settings, Credentials(here.sandbox.key, here.origin, "test"), yes=True)
+            runner = Runner(settings, Credentials(here.sandbox.key, here.origin, "test"), How(yes=True))
             ledger = await runner.begin(here.spec, "test")
             await runner.plan(ledger, here.spec)
             runner._control.drain(SignalledError(Exit.SIGINT))
@@ -163,7 +164,7 @@ def test_one_gate_serves_all_stages_and_jobs_of_a_command(tmp_path: Path) -> Non
         async with world(tmp_path, 9, 300) as here:
             here.read(spec(EVALUATE % 11, verify="0s").replace("50/s", "1/s"))
             settings = Settings(quiet=True, state_dir=tmp_path / "state")
-            runner = Runner(settings, Credentials(here.sandbox.key, here.origin, "test"), yes=True)
+            runner = Runner(settings, Credentials(here.sandbox.key, here.origin, "test"), How(yes=True))
             ledger = await runner.begin(here.spec, "test")
             await runner.carry_on(ledger, here.spec)
             at = [arrival.at_s for arrival in here.sandbox.arrivals.last]

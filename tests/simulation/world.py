@@ -51,6 +51,8 @@ class World:
     kills: int = 0
     clock_s: float = EPOCH  # what the wall clock shows at the beginning; it may be set
     plan_ttl_s: float = PLAN_TTL_S
+    key: str = "own"  # what tells the key in use from another
+    wait: bool = True  # --wait
     spec: JobSpec = field(init=False)
 
     def read(self, spec: str) -> None:
@@ -98,13 +100,13 @@ class World:
                 transport, Pacer(self.spec.limits.rate), progress=ledger.progress, attempts=50, dice=self.dice
             )
             wall = lambda: self.clock_s + anyio.current_time()  # noqa: E731 - the world's clock
-            work = Work(self.spec, client, ledger, wall, self.plan_ttl_s)
+            work = Work(self.spec, client, ledger, wall, plan_ttl_s=self.plan_ttl_s, key=self.key)
             try:
                 if first:
                     await first(work)
                 await stages.plan(work)
                 if carry_out:
-                    await stages.carry_out(work)
+                    await stages.carry_out(work, wait=self.wait)
             except RebatchError:
                 ledger.checkpoint.close()  # as the command does; a kill closes nothing
                 raise

@@ -91,6 +91,28 @@ def test_a_deletion_shows_in_what_is_gone(after: Row | None, expected: Evidence)
     assert DELETE.evidence(list(MARK), after) is expected
 
 
+@pytest.mark.parametrize(
+    ("sent", "measured"),
+    [
+        (0.25, 0.25),
+        (25, 0.25),
+        (100, 1.0),
+        (0, 0.0),
+        (1, 1.0),
+        (-1, None),
+        (1e6, None),
+        ("1", None),
+        (None, None),
+        (True, None),
+    ],
+)
+def test_an_evaluation_measures_the_success_rate_as_a_share(sent: object, measured: float | None) -> None:
+    """A percentage is divided by 100; what is no share of anything is unknown. A deletion measures nothing."""
+    row: Row = {**ROW, "success_rate": sent}
+    assert (EVALUATE.measured, EVALUATE.measure(row)) == ("success rate", measured)
+    assert (DELETE.measured, DELETE.measure(row)) == ("", None)
+
+
 def test_the_kinds_know_what_they_are() -> None:
     """What may be repeated, what cannot be undone, and what becomes of what stayed as it was."""
     assert (DELETE.irreversible, DELETE.repeatable, DELETE.unmoved) == (True, True, ItemFate.FAILED)

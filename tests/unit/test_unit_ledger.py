@@ -196,14 +196,15 @@ def test_verifying_confirms_what_is_gone_and_folds_whole_chunks() -> None:
         await plan(book, {1: 150})
         for chunk in await chunks(book):
             await book.record(await book.begin(chunk, 1.0), chunk, APPLIED, ItemFate.ACCEPTED, 2.0)
-        await book.mark_unchanged([10, 20], look=7)
+        await book.meet({10: "unmoved", 20: "unmoved", 30: "working"}, look=7)
         await book.confirm_unmet(look=7)
-        await book.settle_unchanged(7, ItemFate.FAILED, "still there")
+        assert await book.shown() == {"unmoved": 2, "working": 1}
+        await book.settle_shown(7, "unmoved", ItemFate.FAILED, "still there")
         await book.fold()
         counts = await book.counts()
-        assert (counts["confirmed"], counts["failed"], sum(counts.values())) == (148, 2, 150)
+        assert (counts["confirmed"], counts["failed"], counts["accepted"]) == (147, 2, 1)
         assert await book.reasons() == [("failed", "still there", 2)]
-        assert await book.next_accepted(0, 99) == []
+        assert [item for _, item, _ in await book.next_accepted(0, 999)] == [30]
 
     run(use)
 
@@ -236,6 +237,7 @@ def test_items_come_in_pages_with_what_was_said_of_them() -> None:
         assert [item["seq"] for item in items] == [1, 2, 3, 4]
         assert items[0] == {
             "seq": 1, "id": 30, "fate": "failed", "http_status": 400, "error": "400 Bad Request: no", "attempts": 1,
+            "before": None, "after": None,
         }  # fmt: skip
         assert (await book.items(after=4))[0]["fate"] == "not_attempted"
         assert await book.items(after=5) == []
@@ -291,7 +293,22 @@ def test_a_job_stopped_before_it_began_is_told_and_let_go(tmp_path: Path) -> Non
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["begin", "record", "stale", "settle", "mark", "look", "unmet", "unchanged", "fold", "free"]),
+        st.sampled_from(
+            [
+                "begin",
+                "record",
+                "stale",
+                "settle",
+                "mark",
+                "look",
+                "unmet",
+                "unchanged",
+                "hide",
+                "confirm",
+                "fold",
+                "free",
+            ]
+        ),
         st.integers(0, 30),
         st.sampled_from(list(ItemFate)),
     ),
@@ -324,9 +341,11 @@ async def _step(book: JobLedger, tokens: dict[int, tuple[int, Chunk]], what: str
     chosen = items[which % len(items)]["id"]
     actions: dict[str, Callable[[], Awaitable[Any]]] = {
         "mark": lambda: book.mark({chosen: (fate, "said")}),
-        "look": lambda: book.mark_unchanged([chosen], 1),
+        "look": lambda: book.meet({chosen: "unmoved"}, 1),
         "unmet": lambda: book.confirm_unmet(1),
-        "unchanged": lambda: book.settle_unchanged(1, fate, "said"),
+        "unchanged": lambda: book.settle_shown(1, "unmoved", fate, "said"),
+        "hide": lambda: book.hide_unmet(1),
+        "confirm": lambda: book.confirm({chosen: 0.5}),
         "fold": book.fold,
         "free": book.free_unsettled,
     }
