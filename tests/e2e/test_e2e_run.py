@@ -30,7 +30,8 @@ def test_a_run_evaluates_every_eligible_run_once_and_reports_it(rebatch: Rebatch
     assert_each_once(world, wanted)
     assert_all_confirmed(report, wanted)
     for item in report["items"]:
-        assert item == {"id": item["id"], "fate": "confirmed", "http_status": 200, "error": None, "attempts": 1}
+        told = {"fate": "confirmed", "http_status": 200, "error": None, "attempts": 1}
+        assert item == {"id": item["id"], **told, "before": item["before"], "after": item["after"]}
     assert f"Plan {report['job']}" in done.err
     assert "verifying" in done.err
     assert rebatch("report", report["job"], "--format", "json", "--items").json == report

@@ -59,7 +59,16 @@ def test_other_text_is_left_alone(text: str) -> None:
 
 def item(error: str | None = None, **more: Any) -> dict[str, Any]:
     """An item of a report."""
-    return {"id": 7, "fate": "failed", "http_status": 400, "error": error, "attempts": 1, **more}
+    return {
+        "id": 7,
+        "fate": "failed",
+        "http_status": 400,
+        "error": error,
+        "attempts": 1,
+        "before": None,
+        "after": None,
+        **more,
+    }
 
 
 @given(error=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
@@ -76,8 +85,8 @@ def test_csv_reads_back_as_it_was(error: str) -> None:
 
 def test_csv_comes_in_pieces() -> None:
     """The header once, then items; nothing is an empty cell."""
-    assert csv_lines([], header=True) == "id,fate,http_status,error,attempts\n"
-    assert csv_lines([item(None, http_status=None)], header=False) == "7,failed,,,1\n"
+    assert csv_lines([], header=True) == "id,fate,http_status,error,attempts,before,after\n"
+    assert csv_lines([item(None, http_status=None)], header=False) == "7,failed,,,1,,\n"
 
 
 def summary(error: str = "no", **more: Any) -> dict[str, Any]:
@@ -87,7 +96,8 @@ def summary(error: str = "no", **more: Any) -> dict[str, Any]:
         "job": "k3w9q2fd", "spec": "a", "kind": "delete_results", "state": "finished", "completeness": "complete",
         "unproven_because": None, "refused_because": None, "in_scope": 9, "counts": counts, "requests": 1, "retries": 0,
         "created_at": "2026-01-31T12:00:00+00:00", "started_at": "2026-01-31T12:00:00+00:00",
-        "finished_at": "2026-01-31T12:01:05+00:00", "reasons": [{"fate": "failed", "error": error, "items": 1}], **more,
+        "finished_at": "2026-01-31T12:01:05+00:00", "reasons": [{"fate": "failed", "error": error, "items": 1}],
+        "accepted": {"working": 0, "unchanged": 0, "hidden": 0, "unknown": 0}, "change": None, **more,
     }  # fmt: skip
 
 
