@@ -32,6 +32,7 @@ jobs:
     scope: {{agent_id: 101}}
     where: {where}
     action: {action}
+    guards: {{require_complete: false}}
     limits: {{rate: 50/s, concurrency: 4}}
 """
 
@@ -212,7 +213,7 @@ def test_ten_thousand_deletions_are_verified_in_some_hundred_requests(tmp_path: 
             assert {item for item, told in items.items() if told["fate"] == ItemFate.CONFIRMED} == gone(here)
             assert summary["counts"]["failed"] == len(items) - len(gone(here)) > 0
             reads = here.sandbox.arrivals.total - planned - len(items) // 100
-            assert reads < 400
+            assert reads < 600  # a walk before they are sent, as far as the minute of the plan is over, and one after
 
     run(story)
 
