@@ -15,7 +15,7 @@ from .errors import StoppedError
 from .fates import Fate, ItemFate, Outcome, decipher
 from .ledger import Chunk
 from .reconcile import Reconciler
-from .retry import THROTTLED, Next, Verdict
+from .retry import Next, Verdict
 from .tasks import crew, task_group
 from .work import Work
 
@@ -71,7 +71,7 @@ class _Pool:
             status=outcome.status,
             error=outcome.error,
         )
-        await self._follow(chunk, outcome, verdict)
+        await self._follow(chunk, verdict)
 
     def _judge(self, outcome: Outcome, chunk: Chunk) -> Verdict:
         kind = self._work.spec.kind
@@ -79,13 +79,12 @@ class _Pool:
             return Verdict(Next.STOP, error=StoppedError(f"The service refused: {outcome.error}."))
         return self._work.client.judge(outcome, repeatable=kind.repeatable, attempt=chunk.attempts)
 
-    async def _follow(self, chunk: Chunk, outcome: Outcome, verdict: Verdict) -> None:
-        work = self._work
+    async def _follow(self, chunk: Chunk, verdict: Verdict) -> None:
+        work, chunk = self._work, replace(chunk, attempts=chunk.attempts - verdict.spared)
         match verdict.next:
             case Next.AGAIN:
                 work.progress.retries += 1
-                spared = chunk.attempts - (outcome.status == THROTTLED)  # to be throttled is no failure of the chunk
-                self._backlog.again(replace(chunk, attempts=spared), verdict.wait_s)
+                self._backlog.again(chunk, verdict.wait_s)
             case Next.SETTLE:
                 await self._reconciler.add(chunk)
             case Next.STOP:

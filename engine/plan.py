@@ -9,12 +9,11 @@ import anyio
 from .errors import GuardError
 from .kind import Page
 from .ledger import Seen
+from .retry import FIRST_CONTACT_DIALS
 from .spec import Guards
 from .walk import walk
 from .where import Row
 from .work import Work
-
-FIRST_CONTACT_DIALS = 4  # a service that is not there is told of in seconds, not in minutes
 
 
 async def make_plan(work: Work) -> None:

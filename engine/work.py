@@ -10,6 +10,7 @@ from math import inf
 
 from .client import Client
 from .control import Control
+from .flight import Flight
 from .jobledger import JobLedger
 from .pace import Pacer
 from .progress import Progress
@@ -50,5 +51,8 @@ async def working(
     limits = spec.limits
     connected = connect(ledger.job["origin"], secrets, connections=limits.concurrency, timeout_s=limits.timeout)
     async with connected as transport:
-        client = Client(transport, pacer, control, ledger.progress, attempts=limits.attempts)
+        flight = Flight(limits.concurrency)
+        client = Client(
+            transport, pacer, control, ledger.progress, limits.attempts, patience_s=limits.patience, flight=flight
+        )
         yield Work(spec, client, ledger)

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from engine import job as stages
 from engine.client import Client
+from engine.flight import Flight
 from engine.jobledger import JobLedger
 from engine.pace import Pacer
 from engine.spec import JobSpec, parse_spec
@@ -79,8 +80,15 @@ class World:
         async with connect(
             self.origin, {KEY_HEADER: self.sandbox.key}, connections=16, timeout_s=self.spec.limits.timeout
         ) as transport:
+            limits = self.spec.limits
             client = Client(
-                transport, Pacer(self.spec.limits.rate), progress=ledger.progress, attempts=50, dice=self.dice
+                transport,
+                Pacer(limits.rate, dice=self.dice),
+                progress=ledger.progress,
+                attempts=50,
+                dice=self.dice,
+                patience_s=limits.patience,
+                flight=Flight(limits.concurrency),
             )
             work = Work(self.spec, client, ledger, wall=lambda: self.clock_s + anyio.current_time())
             await stages.plan(work)
