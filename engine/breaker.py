@@ -60,7 +60,7 @@ class Breaker:
         self.turn = 0
         self.until = -inf  # when OPEN: of the pause; when PROBING: of the lease
         self._dice = dice
-        self._pauses = 0  # since the last answer
+        self.pauses = 0  # since the last answer
         self._failures = 0  # in a row
 
     def ask(self, now: float) -> float:
@@ -98,22 +98,24 @@ class Breaker:
         """A request sent in this turn was answered."""
         if turn != self.turn or self.state is State.OPEN:
             return
-        self._failures = self._pauses = 0
+        self._failures = self.pauses = 0
         if self.state is State.PROBING:
             self._enter(State.CLOSED, -inf)
 
-    def fail(self, turn: int, now: float, *, affordable: bool) -> bool:
+    def fail(self, turn: int, now: float, *, affordable: bool, pauses: int = 0) -> bool:
         """A request sent in this turn was not answered; True if that (again) opens the breaker.
 
-        `affordable` tells whether the budget has something left for retries.
+        `affordable` tells whether the budget has something left for retries; `pauses`, how many there were elsewhere in
+        what seems to be the same outage: the next is no shorter.
         """
         if turn != self.turn or self.state is State.OPEN:
             return False
         self._failures += 1
         if self.state is State.CLOSED and affordable and self._failures < FAILURES_IN_A_ROW:
             return False
-        ceiling_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._pauses, 16))
-        self._pauses += 1
+        self.pauses = max(self.pauses, pauses)
+        ceiling_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self.pauses, 16))
+        self.pauses += 1
         self._enter(State.OPEN, now + ceiling_s * self._dice.uniform(1 - SPREAD, 1))
         return True
 

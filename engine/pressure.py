@@ -46,7 +46,7 @@ class Lane:
         """Nothing was asked yet."""
         self.breaker = Breaker(dice)
         self.answered_at = -inf
-        self.failing_since = inf
+        self.failing_since = self.failed_at = self.failed_before = inf  # the first failure in a row, the last two
         self.failures = 0  # in a row
         self.several = False  # of these, not all are of one and the same request
         self._failing: Request | None = None
@@ -59,11 +59,13 @@ class Lane:
     def answered(self, now: float) -> None:
         """Note an answer."""
         self.answered_at = now
-        self.failing_since, self.failures, self.several, self._failing = inf, 0, False, None
+        self.failing_since = self.failed_at = self.failed_before = inf
+        self.failures, self.several, self._failing = 0, False, None
 
     def failed(self, request: Request, now: float) -> None:
         """Note a failure."""
         self.failing_since = min(self.failing_since, now)
+        self.failed_before, self.failed_at = self.failed_at, now
         self.failures += 1
         self.several = self.several or (self._failing is not None and request != self._failing)
         self._failing = request
@@ -130,7 +132,8 @@ class Pressure:
                 lane.answered(now)
         else:
             lane.failed(request, now)
-            opened = lane.breaker.fail(turn, now, affordable=lane.open or self._budget.spend())
+            affordable = lane.open or self._budget.spend()
+            opened = lane.breaker.fail(turn, now, affordable=affordable, pauses=self._other(lane).breaker.pauses)
         self._wake()
         return opened
 
@@ -138,12 +141,14 @@ class Pressure:
         """How to take the failure just noted.
 
         It is the service that fails if requests of this sort have to wait, and either not only this one failed or nothing
-        else was answered since. A single request that fails while others are answered has itself to blame.
+        else was answered since it last did. A single request that fails while others are answered has itself to blame.
         """
-        other = self.writes if lane is self.reads else self.reads
-        down = lane.open and (lane.several or other.answered_at < lane.failing_since)
+        down = lane.open and (lane.several or self._other(lane).answered_at < lane.failed_before)
         alone = 0 if lane.several or lane is self.reads else lane.failures
         return Standing(down, max(0.0, self._clock() - lane.failing_since), alone)
+
+    def _other(self, lane: Lane) -> Lane:
+        return self.writes if lane is self.reads else self.reads
 
     def _wake(self) -> None:
         self._changed.set()
