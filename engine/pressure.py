@@ -140,10 +140,11 @@ class Pressure:
     def standing(self, lane: Lane) -> Standing:
         """How to take the failure just noted.
 
-        It is the service that fails if requests of this sort have to wait, and either not only this one failed or nothing
+        It is the service that fails if requests have to wait, of this sort or the other, and either not only this one failed or nothing
         else was answered since it last did. A single request that fails while others are answered has itself to blame.
         """
-        down = lane.open and (lane.several or self._other(lane).answered_at < lane.failed_before)
+        other = self._other(lane)
+        down = (lane.open or other.open) and (lane.several or other.answered_at < lane.failed_before)
         alone = 0 if lane.several or lane is self.reads else lane.failures
         return Standing(down, max(0.0, self._clock() - lane.failing_since), alone)
 

@@ -141,7 +141,8 @@ def test_an_hour_without_any_answer_fails_no_item(action: str, tmp_path: Path) -
 
     async def story() -> None:
         async with world(tmp_path, 2, 3000, latency=0.1) as here:
-            here.read(spec(action))
+            here.attempts = 2  # an outage uses up none of them
+            here.read(spec(action, attempts=2))
             outage = Outage(here, faults={"hang": 1.0})
             all_done(here, await lived(here, outage.befall), action)
             assert len(outage.arrivals()) <= scheduled(HOUR_S) + 20
@@ -154,7 +155,8 @@ def test_writes_that_fail_while_reads_are_answered_are_an_outage_too(tmp_path: P
 
     async def story() -> None:
         async with world(tmp_path, 3, 1500, latency=0.1) as here:
-            here.read(spec(EVALUATE))
+            here.attempts = 2  # an outage uses up none of them
+            here.read(spec(EVALUATE, attempts=2))
             outage = Outage(here, writes=3, lasts_s=1500, faults={"errors": 1.0, "only": "writes"})
             all_done(here, await lived(here, outage.befall), EVALUATE)
             assert len(outage.arrivals("POST")) <= scheduled(1500) + 20

@@ -49,6 +49,7 @@ class World:
     eligible: set[str]  # runs of completed and failed results that an evaluation reaches, by id
     path: Path | None = None
     kills: int = 0
+    attempts: int = 50
     clock_s: float = EPOCH  # what the wall clock shows at the beginning; it may be set
     spec: JobSpec = field(init=False)
 
@@ -85,7 +86,7 @@ class World:
                 transport,
                 Pacer(limits.rate, dice=self.dice),
                 progress=ledger.progress,
-                attempts=50,
+                attempts=self.attempts,
                 dice=self.dice,
                 patience_s=limits.patience,
                 flight=Flight(limits.concurrency),

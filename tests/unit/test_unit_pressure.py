@@ -316,14 +316,14 @@ class Crowded:
         return web.Response(status=503) if full else web.json_response({})
 
 
-@pytest.mark.parametrize("room", [1, 2, 3, 5, 8, 16, 24, 100])
+@pytest.mark.parametrize("room", [1, 2, 5, 16, 100])
 def test_reads_find_the_number_that_the_service_takes(room: int) -> None:
     """From four up or down; at least half of what it can take is used, little is refused, and nothing fails."""
     service = Crowded(room)
 
     async def main() -> tuple[float, float]:
         async with client_of(service.answer) as client:
-            wanted = iter(range(1500))
+            wanted = iter(range(3000))
 
             async def reader() -> None:
                 for _ in wanted:
@@ -338,7 +338,7 @@ def test_reads_find_the_number_that_the_service_takes(room: int) -> None:
     assert service.most <= max(START, min(room + 1, MOST))
     assert service.refused <= 0.1 * service.served
     assert level <= min(room + 1, MOST)
-    assert took_s <= 2 * 1500 * 0.1 / min(room, MOST)
+    assert took_s <= 2 * 3000 * 0.1 / min(room, MOST)
 
 
 def test_failures_of_one_round_halve_the_number_once() -> None:
