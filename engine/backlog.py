@@ -42,10 +42,8 @@ class Backlog:
         """The next chunk whose time has come; None when nothing is left or draining has begun."""
         while not self._control.draining:
             if self._returned and self._returned[0][0] <= anyio.current_time():
-                chunk = heappop(self._returned)[-1]
-                if seen := await self._seen([chunk]):
-                    return seen[0]
-                self.over()
+                if chunk := await self._next_returned():
+                    return chunk
             elif self._open < _MOST_OPEN and (fresh := await self._next()):
                 return fresh
             elif not self._open:
@@ -75,16 +73,28 @@ class Backlog:
         exhausted = not self._fresh and self._after >= self._last
         return self._open <= chunks and (exhausted or self._open >= _MOST_OPEN)
 
+    async def _next_returned(self) -> Chunk | None:
+        """The one that is due, after a look at all that have come back: after an outage, that is one look for all."""
+        waiting, self._returned = self._returned, []
+        seen = {chunk.first: chunk for chunk in await self._seen([entry[-1] for entry in waiting])}
+        for at, _, first, _ in waiting:
+            if first in seen:
+                self._put(seen[first], at)
+            else:
+                self.over()
+        due = self._returned and self._returned[0][0] <= anyio.current_time()
+        return heappop(self._returned)[-1] if due else None
+
     async def _next(self) -> Chunk | None:
         async with self._fetching:
             while self._open < _MOST_OPEN and not self._control.draining:
-                if self._fresh and (seen := await self._seen([self._fresh.popleft()])):
+                self._fresh = deque(await self._seen(self._fresh))
+                if self._fresh:
                     self._open += 1
-                    return seen[0]
-                if not self._fresh and self._after >= self._last:
+                    return self._fresh.popleft()
+                if self._after >= self._last:
                     break
-                if not self._fresh:
-                    await self._fetch()
+                await self._fetch()
         return None
 
     async def _fetch(self) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import anyio
 import structlog
 
 from .control import Control
-from .errors import ServiceError, StoppedError
+from .errors import RebatchError, ServiceError, StoppedError
 from .exchange import Reply, Request
 from .fates import Fate, Outcome, decipher
+from .flight import Flight
 from .pace import Pacer
+from .pressure import Lane, Standing, troubled
 from .progress import Progress
-from .retry import THROTTLED, Next, Verdict, decide
+from .retry import FIRST_CONTACT_DIALS, THROTTLED, Next, Verdict, decide
 from .transport import Transport
 
 log = structlog.get_logger("rebatch")
 NOT_FOUND = 404
+WORTH_TELLING_S = 10.0  # a pause as long as this is told to whoever did not ask for a log, once in an outage
 
 
 @dataclass(slots=True)
@@ -31,50 +35,118 @@ class Client:
     progress: Progress = field(default_factory=Progress)
     attempts: int = 8
     dice: Random = field(default_factory=Random)
+    patience_s: float = 3600.0  # longest time without an answer
+    flight: Flight = field(default_factory=Flight)  # of reads; the number of writes under way is that of the workers
+    _told: bool = False
 
-    async def admit(self) -> bool:
-        """Wait for the gate; False if draining began first."""
-        return await self.control.wait(self.pacer.wait)
+    async def admit(self, lane: Lane | None = None) -> bool:
+        """Wait for the gate, as a write if no lane is named; False if draining began first."""
+        through = lane or self.pacer.pressure.writes
+        return await self.control.wait(lambda: self.pacer.wait(through))
 
     async def send(self, request: Request) -> Reply:
-        """Send once; whoever calls has passed the gate and has written down the intent."""
+        """Send once; whoever calls has passed the gate and has written down the intent.
+
+        If silence was asked for since, it is kept; should draining begin meanwhile, nothing is sent and the reply says so.
+        """
+        if self.pacer.held_s > 0 and not await self.control.wait(self.pacer.silence):
+            return Reply(sent=False, failure="stopped before it was sent")
+        pressure = self.pacer.pressure
+        lane = pressure.lane(request)
+        turn = lane.breaker.begin()
         self.progress.requests += 1
-        reply = await self.transport.send(request)
+        try:
+            reply = await self.transport.send(request)
+        except BaseException:
+            pressure.give_up(lane, turn)
+            raise
         log.debug("exchange", method=request.method, path=request.path, status=reply.status, failure=reply.failure)
+        self._note(request, turn, _outcome_of_read(reply) if lane is pressure.reads else decipher(reply))
         return reply
 
-    def judge(self, outcome: Outcome, *, repeatable: bool, attempt: int, attempts: int | None = None) -> Verdict:
-        """Decide what follows, and obey at once when the service asks for silence."""
-        allowed = attempts or self.attempts
-        verdict = decide(outcome, repeatable=repeatable, attempt=attempt, attempts=allowed, dice=self.dice)
-        if verdict.hold_s:
-            self.pacer.hold(verdict.hold_s)
-            self.progress.held_until = anyio.current_time() + verdict.hold_s
-            log.info("asked to wait", status=outcome.status, seconds=round(verdict.hold_s, 1))
-        return verdict
+    def judge(self, outcome: Outcome, *, repeatable: bool, attempt: int) -> Verdict:
+        """Decide what follows a write, and obey at once when the service asks for silence."""
+        return self._judge(self.pacer.pressure.writes, outcome, repeatable=repeatable, attempt=attempt)
 
     async def read(self, request: Request, dials: int | None = None) -> Reply:
         """Send a request that changes nothing until it is answered 200 or 404; try to connect `dials` times at most.
 
         Raises ServiceError when it keeps failing, CredentialsError when the key is refused, StoppedError when draining.
         """
-        attempt = 0
-        while True:
-            if not await self.admit():
-                raise self.control.reason or StoppedError("Stopped.")
-            attempt += 1
+        attempt, lane = 0, self.pacer.pressure.reads
+        with self.pacer.pressure.reading():
+            while True:
+                attempt += 1
+                reply = await self._send_read(request)
+                outcome = _outcome_of_read(reply)
+                if outcome.fate is Fate.APPLIED or outcome.status == NOT_FOUND:
+                    return reply
+                verdict = self._judge(lane, outcome, repeatable=True, attempt=attempt, dials=dials)
+                if verdict.next is not Next.AGAIN:
+                    raise verdict.error or ServiceError(f"{request.method} {request.path} failed: {outcome.error}.")
+                attempt -= verdict.spared
+                self.progress.retries += 1
+                await self.control.sleep(verdict.wait_s)
+
+    async def _send_read(self, request: Request) -> Reply:
+        """Send a read when there is a place for it. Retrying is outside: whoever waits for another try keeps no place."""
+        if not await self.control.wait(self.flight.enter):
+            raise self._stopped()
+        began = self.flight.round
+        try:
+            if not await self.admit(self.pacer.pressure.reads):
+                raise self._stopped()
             reply = await self.send(request)
             outcome = _outcome_of_read(reply)
-            if outcome.fate is Fate.APPLIED or outcome.status == NOT_FOUND:
-                return reply
-            attempts = dials if outcome.fate is Fate.NEVER_SENT else None
-            verdict = self.judge(outcome, repeatable=True, attempt=attempt, attempts=attempts)
-            if verdict.next is not Next.AGAIN:
-                raise verdict.error or ServiceError(f"{request.method} {request.path} failed: {outcome.error}.")
-            if outcome.status == THROTTLED:
-                attempt -= 1  # not the request's fault
-            self.progress.retries += 1
-            await self.control.sleep(verdict.wait_s)
+            self.flight.learn(began, well=outcome.status != THROTTLED and not troubled(outcome))
+        finally:
+            self.flight.leave()
+        return reply
+
+    def _judge(
+        self, lane: Lane, outcome: Outcome, *, repeatable: bool, attempt: int, dials: int | None = None
+    ) -> Verdict:
+        pressure, attempts = self.pacer.pressure, self.attempts
+        standing: Standing | None = pressure.standing(lane)
+        if outcome.fate is Fate.NEVER_SENT and (dials or not pressure.contacted):
+            # Nobody there at the first request: an address mistyped, most likely, and no outage to be patient with.
+            standing, attempts = None, dials or FIRST_CONTACT_DIALS
+            attempt = max(attempt, 0 if pressure.contacted else lane.failures)
+        verdict = decide(
+            outcome,
+            repeatable=repeatable,
+            attempt=attempt,
+            attempts=attempts,
+            dice=self.dice,
+            standing=standing,
+            patience_s=self.patience_s,
+        )
+        if verdict.hold_s:
+            self.pacer.hold(verdict.hold_s)
+            self.progress.held_until = anyio.current_time() + verdict.hold_s
+            log.info("asked to wait", status=outcome.status, seconds=round(verdict.hold_s, 1))
+        return verdict
+
+    def _note(self, request: Request, turn: int, outcome: Outcome) -> None:
+        lane = self.pacer.pressure.lane(request)
+        waiting = lane.open
+        if self.pacer.pressure.note(request, turn, outcome):
+            self._tell(lane.breaker.until, outcome)
+        elif waiting and not lane.open:
+            self.progress.down_until, self._told = 0.0, False
+            log.info("the service answers again")
+
+    def _tell(self, until: float, outcome: Outcome) -> None:
+        pause_s = until - anyio.current_time()
+        self.progress.down_until = until
+        at = (datetime.now(UTC) + timedelta(seconds=pause_s)).astimezone()
+        loud = pause_s >= WORTH_TELLING_S and not self._told
+        self._told = self._told or loud
+        say = log.warning if loud else log.info
+        say(f"paused until {at:%H:%M:%S}: the service is not answering ({outcome.error})", seconds=round(pause_s, 1))
+
+    def _stopped(self) -> RebatchError:
+        return self.control.reason or StoppedError("Stopped.")
 
 
 def _outcome_of_read(reply: Reply) -> Outcome:

@@ -18,7 +18,7 @@ from .ledger import Chunk
 from .look import is_fresh, look
 from .narrow import Narrower
 from .reconcile import Reconciler
-from .retry import THROTTLED, Next, Verdict
+from .retry import Next, Verdict
 from .tasks import crew, task_group
 from .work import Work
 
@@ -86,7 +86,7 @@ class _Pool:
                 await self._refused(token, chunk, outcome, reply.body)
             else:
                 await work.ledger.record(token, chunk, outcome, _fate(verdict, outcome), work.wall())
-                await self._follow(chunk, outcome, verdict)
+                await self._follow(chunk, verdict)
 
     def _judge(self, outcome: Outcome, chunk: Chunk) -> Verdict:
         kind = self._work.spec.kind
@@ -105,13 +105,12 @@ class _Pool:
         else:
             self._over(len(chunk.ids), failed=len(chunk.ids))
 
-    async def _follow(self, chunk: Chunk, outcome: Outcome, verdict: Verdict) -> None:
-        work = self._work
+    async def _follow(self, chunk: Chunk, verdict: Verdict) -> None:
+        work, chunk = self._work, replace(chunk, attempts=chunk.attempts - verdict.spared, sent=True)
         match verdict.next:
             case Next.AGAIN:
                 work.progress.retries += 1
-                spared = chunk.attempts - (outcome.status == THROTTLED)  # to be throttled is no failure of the chunk
-                self._backlog.again(replace(chunk, attempts=spared, sent=True), verdict.wait_s)
+                self._backlog.again(chunk, verdict.wait_s)
             case Next.SETTLE:
                 await self._reconciler.add(chunk)
             case Next.STOP:

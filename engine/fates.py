@@ -59,14 +59,17 @@ _REJECTED = frozenset({400, 401, 403, 404, 405, 413, 422, 429})
 
 
 def decipher(reply: Reply, now: datetime | None = None) -> Outcome:
-    """Decide what became of the attempt that `reply` ended. `now` anchors a Retry-After given as a date."""
+    """Decide what became of the attempt that `reply` ended.
+
+    `now` anchors a Retry-After given as a date; without it the service's own `Date` does, since its clock is not ours.
+    """
     if reply.status is None:
         fate = Fate.UNKNOWN if reply.sent else Fate.NEVER_SENT
         return Outcome(fate, error=reply.failure or "no answer")
     if 200 <= reply.status < 300:  # noqa: PLR2004 - the class of success codes
         return Outcome(Fate.APPLIED, reply.status)  # even if the body broke: the status line was seen
     fate = Fate.REJECTED if reply.status in _REJECTED else Fate.UNKNOWN
-    after = _retry_after(reply.headers.get("retry-after"), now or datetime.now(UTC))
+    after = _retry_after(reply.headers.get("retry-after"), now or _date(reply) or datetime.now(UTC))
     return Outcome(fate, reply.status, explain(reply), after)
 
 
@@ -104,6 +107,14 @@ def _join(path: str, key: str) -> str:
     if key in {"detail", "non_field_errors"}:
         return path
     return f"{path}.{key}" if path else key
+
+
+def _date(reply: Reply) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(reply.headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _retry_after(value: str | None, now: datetime) -> float | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import anyio
 from aiolimiter import AsyncLimiter
+
+from .pressure import Lane, Pressure
 
 
 class Pacer:
@@ -17,21 +20,30 @@ class Pacer:
     for late wake-ups, the rest of the rate for requests that overtake each other on their way.
     """
 
-    def __init__(self, rate: float, clock: Callable[[], float] = anyio.current_time) -> None:
+    def __init__(
+        self, rate: float, clock: Callable[[], float] = anyio.current_time, dice: Random | None = None
+    ) -> None:
         """`rate` in requests a second."""
-        capacity = 1 + 0.009 * rate
-        self.rate = rate
-        self._limiter = AsyncLimiter(capacity, capacity / (0.985 * rate))
+        self.pressure = Pressure(clock, dice or Random())  # noqa: S311 - jitter
         self._clock = clock
-        self._held_until = float("-inf")
+        self._held_until = self._changing_until = float("-inf")
+        self._queueing: set[anyio.CancelScope] = set()
+        self._set(rate)
 
-    async def wait(self) -> None:
-        """Return when the next request may be sent."""
+    async def wait(self, lane: Lane | None = None) -> None:
+        """Return when the next request may be sent; with a lane, not while the service fails in it."""
+        if lane is None:
+            await self._pace()
+            return
         while True:
-            await self._silence()
-            await self._limiter.acquire()
-            if self.held_s <= 0:
-                return  # else silence was asked for while we queued; the slot is lost, the promise kept
+            turn = await self.pressure.let(lane)
+            try:
+                await self._pace()
+            except BaseException:
+                self.pressure.give_up(lane, turn)
+                raise
+            if self.pressure.passed(lane, turn):
+                return
 
     @property
     def held_s(self) -> float:
@@ -42,6 +54,43 @@ class Pacer:
         """Let nothing through for `seconds` from now. A longer silence already asked for stays."""
         self._held_until = max(self._held_until, self._clock() + seconds)
 
-    async def _silence(self) -> None:
+    async def silence(self) -> None:
+        """Return when the service wants no silence."""
         while (seconds := self.held_s) > 0:  # noqa: ASYNC110 - it may be prolonged meanwhile
             await anyio.sleep(seconds)
+
+    def change(self, rate: float) -> None:
+        """Go on at another rate, also for those who wait already. A silence that was asked for stays.
+
+        The new bucket counts as full: what has just passed at the old rate is followed by a gap of the new one.
+        """
+        if rate == self.rate:
+            return
+        self._set(rate)
+        self._changing_until = self._clock() + self._limiter.time_period
+        for scope in self._queueing:
+            scope.cancel()
+
+    def _set(self, rate: float) -> None:
+        capacity = 1 + 0.009 * rate
+        self.rate = rate
+        self._limiter = AsyncLimiter(capacity, capacity / (0.985 * rate))
+
+    async def _pace(self) -> None:
+        while True:
+            await self.silence()
+            if await self._slot() and self.held_s <= 0:
+                return  # else silence was asked for while we queued; the slot is lost, the promise kept
+
+    async def _slot(self) -> bool:
+        """Wait for the next slot; False if the rate was changed first."""
+        limiter = self._limiter
+        with anyio.CancelScope() as scope:
+            self._queueing.add(scope)
+            try:
+                if (seconds := self._changing_until - self._clock()) > 0:
+                    await anyio.sleep(seconds)
+                await limiter.acquire()
+            finally:
+                self._queueing.discard(scope)
+        return limiter is self._limiter

@@ -16,13 +16,13 @@ from .errors import GuardError
 from .guards import DIGITS, Tripped, check_guards
 from .kind import Page
 from .ledger import Seen, Tally
+from .retry import FIRST_CONTACT_DIALS
 from .text import harmless
 from .units import show_duration
 from .walk import Walked, walk
 from .where import Row
 from .work import Work
 
-FIRST_CONTACT_DIALS = 4  # a service that is not there is told of in seconds, not in minutes
 DAY_S = 86_400.0
 SKEW_S = 300.0  # that two machines' clocks may be apart; a plan from further in the future has an age that nobody knows
 

@@ -14,7 +14,8 @@ class Progress:
     total: int = 0
     requests: int = 0
     retries: int = 0
-    held_until: float = 0.0  # on the event loop's clock
+    held_until: float = 0.0  # the service asked for silence; on the event loop's clock
+    down_until: float = 0.0  # the service does not answer: when it is tried again, on the same clock
 
     def begin(self, stage: str, total: int = 0, done: int = 0) -> None:
         """Enter a stage of `total` steps, `done` of which are over already."""

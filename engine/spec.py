@@ -66,7 +66,12 @@ class Limits(Strict):
     concurrency: int = Field(8, ge=1, le=64, description="Requests under way at once.")
     timeout: Duration = Field(30.0, gt=0, description="Longest wait for one answer.")
     attempts: int = Field(
-        8, ge=1, le=100, description="How often one request is sent at most; throttling does not count."
+        8, ge=1, le=100, description="How often one request is sent at most; throttling and outages do not count."
+    )
+    patience: Duration = Field(
+        3600.0,
+        ge=0,
+        description="When the service does not answer at all: how long to go on trying before the job stops.",
     )
     settle: Duration = Field(
         150.0,

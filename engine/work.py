@@ -12,6 +12,7 @@ from math import inf
 from .client import Client
 from .control import Control
 from .errors import GuardError
+from .flight import Flight
 from .jobledger import JobLedger
 from .pace import Pacer
 from .progress import Progress
@@ -67,7 +68,10 @@ async def working(
     limits = spec.limits
     connected = connect(ledger.job["origin"], secrets, connections=limits.concurrency, timeout_s=limits.timeout)
     async with connected as transport:
-        client = Client(transport, pacer, control, ledger.progress, attempts=limits.attempts)
+        flight = Flight(limits.concurrency)
+        client = Client(
+            transport, pacer, control, ledger.progress, limits.attempts, patience_s=limits.patience, flight=flight
+        )
         yield Work(spec, client, ledger, key=mark_of(secrets, ledger.job["job"]))
 
 

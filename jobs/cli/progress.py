@@ -77,7 +77,9 @@ async def _lines(progress: Progress, settings: Settings) -> None:
 
 
 def _note(progress: Progress) -> str:
-    waits = progress.held_until - anyio.current_time()
+    waits, pause = progress.held_until - anyio.current_time(), progress.down_until - anyio.current_time()
     asked = f", the service asks to wait {show_duration(waits)}" if waits > 1 else ""
+    if pause > max(1, waits):
+        asked = f", the service does not answer; next try in {show_duration(pause)}"
     retries = f", {progress.retries} sent again" if progress.retries else ""
     return f"{progress.requests:,} requests{retries}{asked}"

@@ -101,11 +101,10 @@ class Runner:
             raise self._control.reason or SignalledError(Exit.SIGINT)
 
     def _gate(self, spec: JobSpec) -> Pacer:
-        """The gate for this job's rate; the silence that the service asked for is kept from job to job."""
-        if self._pacer is None or self._pacer.rate != spec.limits.rate:
-            before, self._pacer = self._pacer, Pacer(spec.limits.rate)
-            if before:
-                self._pacer.hold(max(before.held_s, 1.0))  # until the last second of the old one is over
+        """The one gate, at this job's rate; silence and pauses are kept from job to job."""
+        if self._pacer is None:
+            self._pacer = Pacer(spec.limits.rate)
+        self._pacer.change(spec.limits.rate)
         return self._pacer
 
     async def _supervised(self, main: Callable[[], Awaitable[int]]) -> int:

@@ -101,7 +101,7 @@ def test_a_service_that_dies_in_the_middle_is_waited_for_and_then_the_job_is_res
     world = open_world("--results=900", f"--port={port}", f"--db={db}", "--evaluation-time=20ms")
     wanted = eligible(world.results())
     world.change(latency="60ms")
-    limits = {**EVALUATE["limits"], "attempts": 2}
+    limits = {**EVALUATE["limits"], "patience": "3s"}
     live = rebatch.at(world.url).start("run", rebatch.spec(EVALUATE, limits=limits), "--yes")
     until(lambda: world.count("POST") >= 5, "some chunks")
     world.sandbox.process.kill()

@@ -19,6 +19,7 @@ from aiohttp import web
 from engine import job as stages
 from engine.client import Client
 from engine.errors import RebatchError
+from engine.flight import Flight
 from engine.jobledger import JobLedger
 from engine.pace import Pacer
 from engine.spec import JobSpec, parse_spec
@@ -49,6 +50,7 @@ class World:
     eligible: set[str]  # runs of completed and failed results that an evaluation reaches, by id
     path: Path | None = None
     kills: int = 0
+    attempts: int = 50
     clock_s: float = EPOCH  # what the wall clock shows at the beginning; it may be set
     plan_ttl_s: float = PLAN_TTL_S
     key: str = "own"  # what tells the key in use from another
@@ -96,8 +98,15 @@ class World:
         async with connect(
             self.origin, {KEY_HEADER: self.sandbox.key}, connections=16, timeout_s=self.spec.limits.timeout
         ) as transport:
+            limits = self.spec.limits
             client = Client(
-                transport, Pacer(self.spec.limits.rate), progress=ledger.progress, attempts=50, dice=self.dice
+                transport,
+                Pacer(limits.rate, dice=self.dice),
+                progress=ledger.progress,
+                attempts=self.attempts,
+                dice=self.dice,
+                patience_s=limits.patience,
+                flight=Flight(limits.concurrency),
             )
             wall = lambda: self.clock_s + anyio.current_time()  # noqa: E731 - the world's clock
             work = Work(self.spec, client, ledger, wall, plan_ttl_s=self.plan_ttl_s, key=self.key)

@@ -155,3 +155,10 @@ def test_an_answer_nested_deeply_is_still_deciphered(depth: int) -> None:
 def test_deciphering_never_fails(status: int, body: bytes, after: str) -> None:
     """Every reply has a fate."""
     assert decipher(Reply(status, {"retry-after": after}, body), NOW).fate in Fate
+
+
+def test_a_date_to_come_back_at_is_of_the_services_own_clock() -> None:
+    """Ours may be an hour off."""
+    headers = {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    assert decipher(Reply(429, headers)).retry_after_s == 30
+    assert decipher(Reply(429, headers | {"date": "yesterday"})).retry_after_s == 0

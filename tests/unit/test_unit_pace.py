@@ -135,3 +135,52 @@ def test_a_waiter_that_gives_up_costs_the_others_nothing() -> None:
         assert anyio.current_time() < 1
 
     run(main)
+
+
+@settings(max_examples=40)
+@given(before=RATES, after=RATES, waiters=st.integers(1, 32), at_s=st.floats(0, 3))
+def test_a_changed_rate_holds_at_once_and_makes_no_burst(
+    before: float, after: float, waiters: int, at_s: float
+) -> None:
+    """For those who wait already too: no second carries more than the larger rate, none after it more than the new one."""
+    times: list[float] = []
+    changed: list[int] = []  # when so many had passed
+
+    async def worker(pacer: Pacer) -> None:
+        while not changed or len(times) - changed[0] < min(400, after * 2 + 4):
+            await pacer.wait()
+            times.append(anyio.current_time())
+
+    async def main() -> None:
+        pacer = Pacer(before)
+        async with anyio.create_task_group() as group:
+            for _ in range(waiters):
+                group.start_soon(worker, pacer)
+            await anyio.sleep(at_s)
+            changed.append(len(times))
+            pacer.change(after)
+            assert pacer.rate == after
+
+    run(main)
+    since = times[changed[0] :]
+    assert busiest(times, closed=False) <= ceil(max(1.0, before, after))
+    assert busiest(since, closed=False) <= ceil(max(1.0, after))
+    if before != after:
+        assert since[0] - at_s <= 1.2 / after + 0.02
+        assert (len(since) - 1) / (since[-1] - since[0]) >= 0.95 * after
+
+
+def test_a_changed_rate_keeps_the_silence_that_was_asked_for() -> None:
+    """And those who waited for a slot of an hour wait no longer."""
+
+    async def main() -> None:
+        pacer = Pacer(1 / 3600)
+        await pacer.wait()
+        async with anyio.create_task_group() as group:
+            group.start_soon(pacer.wait)
+            await anyio.sleep(1)
+            pacer.hold(7)
+            pacer.change(20)
+        assert 8 <= anyio.current_time() <= 8.1
+
+    run(main)

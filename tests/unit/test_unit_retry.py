@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine.errors import CredentialsError, Exit, ServiceError
 from engine.exchange import Reply
 from engine.fates import Fate, Outcome, decipher
+from engine.pressure import Standing
 from engine.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, Next, Verdict, backoff, decide
 
 REPLIES = st.one_of(
@@ -160,3 +161,72 @@ def test_an_outcome_without_a_status_is_never_taken_for_a_redirect() -> None:
     """None is no number."""
     outcome = Outcome(Fate.NEVER_SENT, error="x")
     assert decide(outcome, repeatable=True, attempt=1, attempts=2, dice=Random(0)).next is Next.AGAIN
+
+
+DOWN = Standing(down=True, silent_s=100.0)
+
+
+def in_an_outage(
+    reply: Reply, standing: Standing = DOWN, *, repeatable: bool = True, patience_s: float = 600
+) -> Verdict:
+    """What follows when the attempts are used up and the service does not answer."""
+    outcome = decipher(reply)
+    return decide(
+        outcome,
+        repeatable=repeatable,
+        attempt=8,
+        attempts=8,
+        dice=Random(7),
+        standing=standing,
+        patience_s=patience_s,
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "repeatable", "expected"),
+    [
+        (Reply(503), True, Next.AGAIN),
+        (Reply(503), False, Next.SETTLE),
+        (LOST, True, Next.AGAIN),
+        (LOST, False, Next.SETTLE),
+        (UNSENT, True, Next.AGAIN),
+        (UNSENT, False, Next.AGAIN),
+    ],
+)
+def test_an_outage_uses_up_no_attempt(reply: Reply, repeatable: bool, expected: Next) -> None:  # noqa: FBT001 - a table
+    """What costs money is read back all the same; nothing waits but for the gate, and `Retry-After` counts."""
+    what = in_an_outage(reply, repeatable=repeatable)
+    assert (what.next, what.spared, what.wait_s) == (expected, True, 0.0)
+    assert in_an_outage(Reply(503, {"retry-after": "30"}), repeatable=repeatable).hold_s == 30
+
+
+def test_what_was_answered_in_an_outage_is_taken_as_ever() -> None:
+    """A refusal is a refusal."""
+    assert in_an_outage(Reply(200)).next is Next.DONE
+    assert in_an_outage(Reply(400)).next is Next.FAIL
+    assert in_an_outage(Reply(401)).next is Next.STOP
+
+
+@pytest.mark.parametrize("reply", [Reply(503), UNSENT, LOST])
+def test_patience_ends(reply: Reply) -> None:
+    """The job stops, says what it met with and which limit that was, and can be resumed."""
+    what = in_an_outage(reply, patience_s=100)
+    assert what.next is Next.STOP
+    assert what.error is not None
+    assert what.error.exit_code is Exit.STOPPED
+    assert "limits: patience" in str(what.error)
+    assert "1m 40s" in str(what.error)
+
+
+def test_a_write_that_fails_often_and_alone_is_read_back() -> None:
+    """It may be the write after all; a service that is not there cannot say."""
+    alone = Standing(down=True, alone=8)
+    assert in_an_outage(Reply(500), alone).next is Next.SETTLE
+    assert in_an_outage(UNSENT, alone).next is Next.AGAIN
+    assert in_an_outage(Reply(500), Standing(down=True, alone=7)).next is Next.AGAIN
+
+
+def test_throttling_is_no_failure_of_the_request() -> None:
+    """It uses up no attempt."""
+    assert verdict(Reply(429)).spared
+    assert not verdict(Reply(503)).spared
