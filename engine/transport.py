@@ -94,6 +94,8 @@ async def connect(
         trace_configs=[trace],
         headers={"Accept": "application/json", "User-Agent": "rebatch"},
     ) as session:
+        # aiohttp sends a GET again by itself, past the gate and the books; there is no public switch.
+        session._retry_connection = False  # noqa: SLF001
         yield Transport(session, URL(origin), secrets, timeout_s)
 
 
