@@ -35,11 +35,16 @@ class Backlog:
         self._open += len(self._adopted)
 
     async def take(self) -> Chunk | None:
-        """The next chunk whose time has come; None when nothing is left or draining has begun."""
+        """The next chunk whose time has come; None when nothing is left or draining has begun.
+
+        When the job is cancelled no chunk is handed out any more, and nothing is left once all that were are over.
+        """
         while not self._control.draining:
-            if self._returned and self._returned[0][0] <= anyio.current_time():
+            if self._control.cancelled:
+                self._drop()
+            elif self._returned and self._returned[0][0] <= anyio.current_time():
                 return heappop(self._returned)[2]
-            if self._open < _MOST_OPEN and (chunk := await self._next()):
+            elif self._open < _MOST_OPEN and (chunk := await self._next()):
                 self._open += 1
                 return chunk
             if not self._open:
@@ -48,7 +53,7 @@ class Backlog:
         return None
 
     def again(self, chunk: Chunk, after_s: float = 0.0) -> None:
-        """Put a chunk back, to be taken in `after_s` seconds."""
+        """Put a chunk back, to be taken in `after_s` seconds; when the job is cancelled, it is over."""
         heappush(self._returned, (anyio.current_time() + after_s, chunk.first, chunk))
         self._wake()
 
@@ -56,6 +61,10 @@ class Backlog:
         """A chunk that was taken will not come back."""
         self._open -= 1
         self._wake()
+
+    def _drop(self) -> None:
+        self._open -= len(self._returned)
+        self._returned.clear()
 
     async def _next(self) -> Chunk | None:
         async with self._fetching:
@@ -68,7 +77,7 @@ class Backlog:
     async def _wait(self) -> None:
         changed = self._changed
         delay = self._returned[0][0] - anyio.current_time() if self._returned else None
-        with anyio.move_on_after(delay):
+        with anyio.move_on_after(delay), self._control.until_cancelled():
             await self._control.wait(changed.wait)
 
     def _wake(self) -> None:

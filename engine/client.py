@@ -33,8 +33,23 @@ class Client:
     dice: Random = field(default_factory=Random)
 
     async def admit(self) -> bool:
-        """Wait for the gate; False if draining began first."""
-        return await self.control.wait(self.pacer.wait)
+        """Wait for the gate, and as long as the job is paused; False if draining began first."""
+        return await self.control.wait(self._pass)
+
+    async def admit_write(self) -> bool:
+        """The same before a request that changes something; False also if the job was cancelled first."""
+        admitted = False
+        if not self.control.cancelled:
+            with self.control.until_cancelled():
+                admitted = await self.admit()
+        return admitted and not self.control.cancelled
+
+    async def _pass(self) -> None:
+        while True:
+            await self.control.unpaused()
+            await self.pacer.wait()
+            if not self.control.paused:
+                return  # else the pause began while we queued; the slot is lost, and nothing bursts when it is over
 
     async def send(self, request: Request) -> Reply:
         """Send once; whoever calls has passed the gate and has written down the intent."""

@@ -51,9 +51,10 @@ class _Pool:
 
     async def worker(self) -> None:
         while (chunk := await self._backlog.take()) is not None:
-            if not await self._work.client.admit():
-                return
-            await self._attempt(replace(chunk, attempts=chunk.attempts + 1))
+            if await self._work.client.admit_write():
+                await self._attempt(replace(chunk, attempts=chunk.attempts + 1))
+            else:
+                self._backlog.again(chunk)
 
     async def _attempt(self, chunk: Chunk) -> None:
         work, spec = self._work, self._work.spec

@@ -1,7 +1,8 @@
 """A job from its beginning to its end. `resume` is this same code, entered at the stage that the checkpoint names.
 
 planning ──► planned ──► working ──► verifying ──► finished
-    └──► refused (a guard)
+    ├──► refused (a guard)
+    └──► cancelled (from any of them, when it is ordered)
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from .checkpoint import SUFFIX, Checkpoint
 from .dispatch import dispatch
+from .errors import StoppedError, UsageError
+from .fates import ItemFate
 from .freshen import freshen
 from .jobledger import JobLedger
 from .plan import make_plan, refusal
@@ -59,37 +62,75 @@ async def approve(ledger: JobLedger, now: Clock = utc_now) -> None:
     await ledger.note(approved_at=now().isoformat())
 
 
-async def plan(work: Work) -> None:
+async def plan(work: Work, now: Clock = utc_now) -> None:
     """Bring a job to *planned*, if it is not further already. Raises GuardError when a guard forbids it."""
-    if work.ledger.job["state"] == "refused":
-        raise refusal(work.ledger.job["refused_because"])
-    if work.ledger.job["state"] == "planning":
-        await make_plan(work)
+    ledger, control = work.ledger, work.control
+    if ledger.job["state"] == "refused":
+        raise refusal(ledger.job["refused_because"])
+    if ledger.job["state"] == "cancelled":
+        raise cancelled_for_good(ledger)
+    if ledger.job["state"] == "planning" and not control.cancelled:
+        with control.until_cancelled():
+            await make_plan(work)
+    if control.cancelled and ledger.job["state"] in {"planning", "planned"}:
+        await _end_cancelled(ledger, now)
+
+
+def cancelled_for_good(ledger: JobLedger) -> UsageError:
+    """There is no way back from this state."""
+    return UsageError(
+        f"Job {ledger.job['job']} was cancelled, for good.", "To do what is left, plan it anew from its spec."
+    )
+
+
+async def cancel_idle(ledger: JobLedger, now: Clock = utc_now) -> bool:
+    """End a job that this process has opened and does not work on; False if something may be in flight: settle it first."""
+    counts = await ledger.counts()
+    if counts[ItemFate.UNSETTLED] or counts[ItemFate.ACCEPTED] or await ledger.doubtful():
+        return False
+    await _end_cancelled(ledger, now)
+    return True
+
+
+async def _end_cancelled(ledger: JobLedger, now: Clock) -> None:
+    await ledger.skip_unsent()
+    await ledger.note(state="cancelled", finished_at=now().isoformat())
 
 
 async def carry_out(work: Work, now: Clock = utc_now) -> None:
     """Bring an approved job to its end, from wherever it is. Raises what stops it; it can be resumed then."""
-    ledger = work.ledger
+    ledger, control = work.ledger, work.control
+    work.obey()
+    if ledger.job.get("cancelled"):
+        control.cancel()
     await ledger.checkpoint.mark_open()
-    if ledger.job["state"] in {"planned", "working"}:
-        await freshen(work)
+    if ledger.job["state"] in {"planned", "working"} and not control.cancelled:
+        with control.until_cancelled():
+            await freshen(work)
     if ledger.job["state"] == "planned":
         await ledger.note(state="working", started_at=now().isoformat())
     if ledger.job["state"] == "working":
         await _dispatch_all(work)
+        if control.cancelled:
+            await ledger.skip_unsent()
         await ledger.note(state="verifying")
     if ledger.job["state"] == "verifying":
         await verify(work)
-        await ledger.note(state="finished", finished_at=now().isoformat())
+        end = "cancelled" if control.cancelled else "finished"
+        await ledger.note(state=end, finished_at=now().isoformat())
 
 
 async def _dispatch_all(work: Work) -> None:
-    ledger = work.ledger
-    if work.spec.kind.repeatable:
+    ledger, control = work.ledger, work.control
+    repeatable = work.spec.kind.repeatable
+    if repeatable and not control.cancelled:
         await ledger.free_unsettled()
     counts = await ledger.counts()
     planned = ledger.job["planned"]
     work.progress.begin("working", planned, planned - counts["not_attempted"] - counts["unsettled"])
     await dispatch(work, *await ledger.span())
-    if work.control.reason:
-        raise work.control.reason
+    if repeatable and control.cancelled and not control.draining:
+        await ledger.unsettle_doubtful()  # sent without a known fate, and never to be sent again: read them back
+        await dispatch(work, *await ledger.span())
+    if control.draining:
+        raise control.reason or StoppedError("Stopped.")

@@ -40,6 +40,7 @@ class Seen:
     fingerprint: list[Any] | None
 
 
+ENDED = frozenset({"finished", "refused", "cancelled"})  # states of a job that nothing leads out of
 Apart = dict[int, tuple[ItemFate, str | None]]  # items that differ from their chunk: their fate, and what is said of it
 
 

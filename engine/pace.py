@@ -19,9 +19,9 @@ class Pacer:
 
     def __init__(self, rate: float, clock: Callable[[], float] = anyio.current_time) -> None:
         """`rate` in requests a second."""
-        capacity = 1 + 0.009 * rate
         self.rate = rate
-        self._limiter = AsyncLimiter(capacity, capacity / (0.985 * rate))
+        self._limiter = _bucket(rate)
+        self._queued: set[anyio.CancelScope] = set()
         self._clock = clock
         self._held_until = float("-inf")
 
@@ -29,9 +29,22 @@ class Pacer:
         """Return when the next request may be sent."""
         while True:
             await self._silence()
-            await self._limiter.acquire()
-            if self.held_s <= 0:
+            limiter = self._limiter
+            with anyio.CancelScope() as queued:
+                self._queued.add(queued)
+                try:
+                    await limiter.acquire()
+                finally:
+                    self._queued.discard(queued)
+            if self.held_s <= 0 and limiter is self._limiter:
                 return  # else silence was asked for while we queued; the slot is lost, the promise kept
+
+    def change(self, rate: float) -> None:
+        """Let `rate` requests a second through from now on; the second before counts, so nothing passes for one."""
+        self.rate, self._limiter = rate, _bucket(rate)
+        self.hold(1.0)
+        for queued in list(self._queued):
+            queued.cancel()  # a slot of the old rate may be an hour away
 
     @property
     def held_s(self) -> float:
@@ -45,3 +58,8 @@ class Pacer:
     async def _silence(self) -> None:
         while (seconds := self.held_s) > 0:  # noqa: ASYNC110 - it may be prolonged meanwhile
             await anyio.sleep(seconds)
+
+
+def _bucket(rate: float) -> AsyncLimiter:
+    capacity = 1 + 0.009 * rate
+    return AsyncLimiter(capacity, capacity / (0.985 * rate))

@@ -15,6 +15,7 @@ class Progress:
     requests: int = 0
     retries: int = 0
     held_until: float = 0.0  # on the event loop's clock
+    order: str = ""  # what a person has asked for meanwhile: "paused"
 
     def begin(self, stage: str, total: int = 0, done: int = 0) -> None:
         """Enter a stage of `total` steps, `done` of which are over already."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 
 from .errors import Exit
 from .fates import ItemFate
 from .jobledger import JobLedger
+from .ledger import ENDED
 from .lock import owner
+from .orders import known
 
 _FACTS = ("job", "spec", "kind")
 _TIMES = ("created_at", "started_at", "finished_at")
 
 
 def shown_state(ledger: JobLedger) -> str:
-    """The state as a person sees it: a job that is under way but nobody works on is *interrupted*."""
+    """The state as a person sees it: a job that is under way but nobody works on is *interrupted*, or it is *paused*."""
     state = str(ledger.job["state"])
+    if state not in ENDED and known(ledger.checkpoint.path).paused:
+        return "paused"
     if state in {"planning", "working", "verifying"} and owner(ledger.checkpoint.path) is None:
         return "interrupted"
     return state
@@ -34,6 +39,7 @@ async def summarize(ledger: JobLedger, state: str | None = None) -> dict[str, An
         "refused_because": job.get("refused_because"),
         "in_scope": job.get("in_scope"),
         "counts": {"planned": job.get("planned", 0), **counts},
+        "orders": asdict(known(ledger.checkpoint.path)),
         "requests": ledger.progress.requests,
         "retries": ledger.progress.retries,
         **{name: job[name] for name in _TIMES},

@@ -27,6 +27,10 @@ _REFRESH = f"UPDATE item SET fingerprint = ?1, unchanged = ?3 WHERE id = ?2 AND 
 _SKIP = f"UPDATE item SET fate = 'skipped', error = ?1 WHERE unchanged IS NOT ?2 AND {_STILL_TO_BE_SENT}"
 _UNSETTLED = """
     SELECT first, last, grp FROM chunk WHERE fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"""
+_IS_DOUBTFUL = """
+    fate = 'not_attempted' AND first IN (SELECT chunk FROM attempt WHERE coalesce(fate, 'unknown') = 'unknown')"""
+DOUBTFUL = f"SELECT first FROM chunk WHERE {_IS_DOUBTFUL}"
+UNSETTLE_DOUBTFUL = f"UPDATE chunk SET fate = 'unsettled' WHERE {_IS_DOUBTFUL}"
 ACCEPTED_OF = f"""
     SELECT item.id, fingerprint FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
     WHERE item.id IN (SELECT value FROM json_each(?)) AND coalesce(item.fate, chunk.fate) = 'accepted'"""
@@ -123,6 +127,15 @@ def skip_unmet(db: apsw.Connection, look: int, said: str) -> None:
     db.execute("""
         UPDATE chunk SET fate='skipped' WHERE fate='not_attempted' AND NOT EXISTS
             (SELECT 1 FROM item WHERE seq BETWEEN chunk.first AND chunk.last AND fate IS NULL)""")
+
+
+def skip_unsent(db: apsw.Connection) -> None:
+    """Leave out every chunk that is still to be sent, with words, and note that the job is cancelled."""
+    db.execute("""
+        UPDATE chunk SET fate='skipped', error=CASE attempts
+            WHEN 0 THEN 'cancelled before it was sent' ELSE 'cancelled before it was sent again: it was not carried out' END
+        WHERE fate='not_attempted'""")
+    note(db, {"cancelled": True})
 
 
 def begin(db: apsw.Connection, first: int, at: float) -> int:

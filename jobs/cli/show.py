@@ -26,8 +26,10 @@ _MEANING = {
 }
 
 
-def plan_text(spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int, int]], chunks: int) -> str:
-    """The plan: what would be done to how many items, how it was selected, and what it takes."""
+def plan_text(
+    spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int, int]], chunks: int, ordered: float | None = None
+) -> str:
+    """The plan: what would be done to how many items, how it was selected, and what it takes; at the `ordered` rate."""
     planned, in_scope, resource = job["planned"], job["in_scope"], spec.kind.resource.name
     if not planned:
         return f"Plan {job['job']} · {spec.name}\n  Nothing to do: none of the {in_scope:,} {resource} in scope is selected."
@@ -38,7 +40,7 @@ def plan_text(spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int
         f"  selected  {planned:,} of {in_scope:,} in scope ({100 * planned / in_scope:.1f} %)",
         f"  complete  {_complete_text(job)}",
         f"  guards    {_guards_text(spec)}",
-        f"  pace      {_pace_text(spec, chunks)}",
+        f"  pace      {_pace_text(spec, chunks, ordered)}",
         f"  at        {job['origin']}",
     ]
     if spec.kind.irreversible:
@@ -61,6 +63,34 @@ def report_text(summary: Mapping[str, Any]) -> str:
         lines.append(f"  refused: {summary['refused_because']}")
     lines += [f"  {reason['items']:,} {reason['fate']}: {reason['error']}" for reason in summary["reasons"]]
     return "\n".join(lines)
+
+
+def status_text(summary: Mapping[str, Any], pid: int | None) -> str:
+    """The report without its items, what was ordered, who works on it and what can be done next."""
+    job, state, orders = summary["job"], summary["state"], summary["orders"]
+    lines = [report_text(summary)]
+    if orders["rate"]:
+        lines.append(f"  throttled to {orders['rate']}; lift it with: rebatch throttle {job} off")
+    if pid is not None:
+        doing = "cancels it" if orders["cancelled"] else "works on it"
+        lines.append(f"  process {pid or '?'} {doing}")
+    if state == "paused":
+        then = f", then: rebatch resume {job}" if pid is None else ""
+        lines.append(f"  go on with: rebatch unpause {job}{then}")
+    elif pid is None and orders["cancelled"]:
+        lines.append(f"  find out what became of what was sent, and end it: rebatch resume {job}")
+    elif pid is None and state in {"interrupted", "planned"}:
+        lines.append(f"  go on with: rebatch {'resume' if state == 'interrupted' else 'run'} {job}")
+    return "\n".join(lines)
+
+
+def status_line(summary: Mapping[str, Any]) -> str:
+    """The same in a line."""
+    counts, orders = summary["counts"], summary["orders"]
+    said = [f"{counts[fate]:,} {fate.replace('_', ' ')}" for fate in _MEANING if counts[fate]]
+    said.append(f"{_count(summary['requests'], 'request')}")
+    said += ["being cancelled"] * orders["cancelled"] + ([f"throttled to {orders['rate']}"] if orders["rate"] else [])
+    return f"{summary['state']}: {', '.join(said)}"
 
 
 def report_markdown(summary: Mapping[str, Any]) -> str:
@@ -126,9 +156,11 @@ def _complete_text(job: Mapping[str, Any]) -> str:
     return f"unproven: {job['unproven_because']}"
 
 
-def _pace_text(spec: JobSpec, chunks: int) -> str:
-    least = show_duration(max(1, chunks / spec.limits.rate))
-    return f"at most {show_rate(spec.limits.rate)}, {spec.limits.concurrency} at once; {least} or more"
+def _pace_text(spec: JobSpec, chunks: int, ordered: float | None) -> str:
+    rate = ordered or spec.limits.rate
+    least = show_duration(max(1, chunks / rate))
+    throttled = f" (ordered; its spec says {show_rate(spec.limits.rate)})" if ordered else ""
+    return f"at most {show_rate(rate)}{throttled}, {spec.limits.concurrency} at once; {least} or more"
 
 
 def _guards_text(spec: JobSpec) -> str:
