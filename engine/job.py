@@ -123,7 +123,7 @@ async def carry_out(work: Work, now: Clock = utc_now) -> None:
 async def _dispatch_all(work: Work) -> None:
     ledger, control = work.ledger, work.control
     repeatable = work.spec.kind.repeatable
-    if repeatable and not control.cancelled:
+    if repeatable:
         await ledger.free_unsettled()
     counts = await ledger.counts()
     planned = ledger.job["planned"]

@@ -98,6 +98,8 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], style: 
             code = await _reported(ledger, partial(runner.carry_on, ledger, job), style, items=items)
             worst = worst or code
             if ledger.job["state"] == "cancelled":  # whoever cancels wants less to happen, not the next job
+                if job is not jobs[-1]:
+                    settings.say("The jobs that come after it in the spec were not begun.", important=True)
                 break
         return worst
 

@@ -212,7 +212,9 @@ def test_a_cancelled_plan_is_no_plan(rebatch: Rebatch, open_world: Open) -> None
     live = rebatch.start("run", rebatch.spec(EVALUATE, {**EVALUATE, "name": "next"}), "--yes")
     until(lambda: rebatch.checkpoints, "the first job")
     rebatch("cancel", rebatch.job())
-    assert live.wait().code == 6
+    done = live.wait()
+    assert done.code == 6
+    assert "The jobs that come after it in the spec were not begun." in done.err
     assert len(rebatch.checkpoints) == 1
     assert world.count("POST") == 0
 
