@@ -39,21 +39,26 @@ class Backlog:
         self._open += len(self._adopted)
 
     async def take(self) -> Chunk | None:
-        """The next chunk whose time has come; None when nothing is left or draining has begun."""
+        """The next chunk whose time has come; None when nothing is left or draining has begun.
+
+        When the job is cancelled no chunk is handed out any more, and nothing is left once all that were are over.
+        """
         while not self._control.draining:
-            if self._returned and self._returned[0][0] <= anyio.current_time():
+            if self._control.cancelled:
+                self._drop()
+            elif self._returned and self._returned[0][0] <= anyio.current_time():
                 if chunk := await self._next_returned():
                     return chunk
+                continue
             elif self._open < _MOST_OPEN and (fresh := await self._next()):
                 return fresh
-            elif not self._open:
+            if not self._open:
                 return None
-            else:
-                await self._wait()
+            await self._wait()
         return None
 
     def again(self, chunk: Chunk, after_s: float = 0.0) -> None:
-        """Put a chunk back, to be taken in `after_s` seconds."""
+        """Put a chunk back, to be taken in `after_s` seconds; when the job is cancelled, it is over."""
         self._put(chunk, anyio.current_time() + after_s)
 
     def split(self, parts: Sequence[Chunk]) -> None:
@@ -70,8 +75,12 @@ class Backlog:
 
     def is_all(self, chunks: int) -> bool:
         """Whether, beside so many chunks that were taken, nothing goes on and nothing can begin."""
-        exhausted = not self._fresh and self._after >= self._last
+        exhausted = self._control.cancelled or (not self._fresh and self._after >= self._last)
         return self._open <= chunks and (exhausted or self._open >= _MOST_OPEN)
+
+    def _drop(self) -> None:
+        self._open -= len(self._returned)
+        self._returned.clear()
 
     async def _next_returned(self) -> Chunk | None:
         """The one that is due, after a look at all that have come back: after an outage, that is one look for all."""
@@ -118,7 +127,7 @@ class Backlog:
     async def _wait(self) -> None:
         changed = self._changed
         delay = self._returned[0][0] - anyio.current_time() if self._returned else None
-        with anyio.move_on_after(delay):
+        with anyio.move_on_after(delay), self._control.until_cancelled():
             await self._control.wait(changed.wait)
 
     def _wake(self) -> None:

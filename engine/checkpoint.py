@@ -272,7 +272,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm", ".lock"):
+    for suffix in ("", "-wal", "-shm", ".lock", ".orders"):
         _beside(path, suffix).unlink(missing_ok=True)
 
 

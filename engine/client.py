@@ -40,19 +40,35 @@ class Client:
     _told: bool = False
 
     async def admit(self, lane: Lane | None = None) -> bool:
-        """Wait for the gate, as a write if no lane is named; False if draining began first."""
+        """Wait for the gate, as a write if no lane is named, and as long as the job is paused; False if draining began first."""
         through = lane or self.pacer.pressure.writes
-        return await self.control.wait(lambda: self.pacer.wait(through))
+        return await self.control.wait(lambda: self._pass(through))
+
+    async def admit_write(self) -> bool:
+        """The same before a request that changes something; False also if the job was cancelled first."""
+        admitted = False
+        if not self.control.cancelled:
+            with self.control.until_cancelled():
+                admitted = await self.admit()
+        return admitted and not self.control.cancelled
+
+    async def _pass(self, lane: Lane) -> None:
+        while True:
+            await self.control.unpaused()
+            await self.pacer.wait(lane)
+            if not self.control.paused:
+                return  # else the pause began while we queued; the slot is lost, and nothing bursts when it is over
 
     async def send(self, request: Request) -> Reply:
         """Send once; whoever calls has passed the gate and has written down the intent.
 
-        If silence was asked for since, it is kept; should draining begin meanwhile, nothing is sent and the reply says so.
+        If silence was asked for since, it is kept; should draining begin meanwhile, or the job of a write be cancelled,
+        nothing is sent and the reply says so.
         """
-        if self.pacer.held_s > 0 and not await self.control.wait(self.pacer.silence):
-            return Reply(sent=False, failure="stopped before it was sent")
         pressure = self.pacer.pressure
         lane = pressure.lane(request)
+        if not await self._silent(lane):
+            return Reply(sent=False, failure="stopped before it was sent")
         turn = lane.breaker.begin()
         self.progress.requests += 1
         try:
@@ -63,6 +79,16 @@ class Client:
         log.debug("exchange", method=request.method, path=request.path, status=reply.status, failure=reply.failure)
         self._note(request, turn, _outcome_of_read(reply) if lane is pressure.reads else decipher(reply))
         return reply
+
+    async def _silent(self, lane: Lane) -> bool:
+        if self.pacer.held_s <= 0:
+            return True
+        if lane is self.pacer.pressure.reads:
+            return await self.control.wait(self.pacer.silence)
+        kept = False
+        with self.control.until_cancelled():
+            kept = await self.control.wait(self.pacer.silence)
+        return kept and not self.control.cancelled
 
     def judge(self, outcome: Outcome, *, repeatable: bool, attempt: int) -> Verdict:
         """Decide what follows a write, and obey at once when the service asks for silence."""

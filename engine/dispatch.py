@@ -56,11 +56,9 @@ class _Pool:
         while (chunk := await self._backlog.take()) is not None:
             if refusal := self._narrower.refusal(chunk):
                 await self._close(chunk, *refusal)
-            elif not await self._work.client.admit():
-                return
-            elif is_fresh(self._work, chunk.looked_at):
+            elif await self._work.client.admit_write() and is_fresh(self._work, chunk.looked_at):
                 await self._attempt(replace(chunk, attempts=chunk.attempts + 1))
-            else:  # the gate was closed for long
+            else:  # the job is to end, or the gate was closed for long
                 self._backlog.again(chunk)
 
     async def _close(self, chunk: Chunk, fate: ItemFate, said: str) -> None:

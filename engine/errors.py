@@ -60,6 +60,14 @@ class StoppedError(RebatchError):
     exit_code = Exit.STOPPED
 
 
+class PausedError(StoppedError):
+    """Somebody has ordered the job to pause, and nobody works on it: nothing is sent."""
+
+    def __init__(self, job: str) -> None:
+        """`job` is its id."""
+        super().__init__(f"Job {job} is paused.", f"Go on with: rebatch unpause {job}, then: rebatch resume {job}")
+
+
 class SignalledError(StoppedError):
     """A person, or the system, asked the process to stop."""
 

@@ -1,20 +1,21 @@
 """A job from its beginning to its end. `resume` is this same code, entered at the stage that the checkpoint names.
 
 planning ──► planned ──► working ──► verifying ──► finished
-    └──► refused (a guard)
+    ├──► refused (a guard)
+    └──► cancelled (from any of them, when it is ordered)
 """
 
 from __future__ import annotations
 
 import secrets
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from . import canary
 from .checkpoint import SUFFIX, Checkpoint
 from .dispatch import dispatch
-from .errors import GuardError
+from .errors import StoppedError, UsageError
 from .fates import ItemFate
 from .jobledger import JobLedger
 from .look import see_account
@@ -62,12 +63,39 @@ async def approve(ledger: JobLedger, now: Clock = utc_now) -> None:
     await ledger.note(approved_at=now().isoformat())
 
 
-async def plan(work: Work) -> None:
+async def plan(work: Work, now: Clock = utc_now) -> None:
     """Bring a job to *planned*, if it is not further already. Raises GuardError when a guard forbids it."""
-    if work.ledger.job["state"] == "refused":
-        raise refusal(work.ledger.job)
-    if work.ledger.job["state"] == "planning":
-        await make_plan(work)
+    ledger, control = work.ledger, work.control
+    if ledger.job["state"] == "refused":
+        raise refusal(ledger.job)
+    if ledger.job["state"] == "cancelled":
+        raise cancelled_for_good(ledger)
+    if ledger.job["state"] == "planning" and not control.cancelled:
+        with control.until_cancelled():
+            await make_plan(work)
+    if control.cancelled and ledger.job["state"] in {"planning", "planned"}:
+        await _end_cancelled(ledger, now)
+
+
+def cancelled_for_good(ledger: JobLedger) -> UsageError:
+    """There is no way back from this state."""
+    return UsageError(
+        f"Job {ledger.job['job']} was cancelled, for good.", "To do what is left, plan it anew from its spec."
+    )
+
+
+async def cancel_idle(ledger: JobLedger, now: Clock = utc_now) -> bool:
+    """End a job that this process has opened and does not work on; False if something may be in flight: settle it first."""
+    counts = await ledger.counts()
+    if counts[ItemFate.UNSETTLED] or counts[ItemFate.ACCEPTED] or await ledger.doubtful():
+        return False
+    await _end_cancelled(ledger, now)
+    return True
+
+
+async def _end_cancelled(ledger: JobLedger, now: Clock) -> None:
+    await ledger.skip_unsent()
+    await ledger.note(state="cancelled", finished_at=now().isoformat())
 
 
 async def carry_out(work: Work, now: Clock = utc_now, *, wait: bool = True) -> None:
@@ -76,60 +104,51 @@ async def carry_out(work: Work, now: Clock = utc_now, *, wait: bool = True) -> N
     A plan that is too old, or not the one that was made, is not begun: GuardError. A job that is finished is looked at
     again if it is worth that. Without `wait`, what the service is still at work on then stays *accepted*.
     """
-    ledger = work.ledger
-    if ledger.job["state"] == "planned":
+    ledger, control = work.ledger, work.control
+    work.obey()
+    if ledger.job.get("cancelled"):
+        control.cancel()
+    if ledger.job["state"] == "planned" and not control.cancelled:
         await hold_to_plan(work)
     await ledger.checkpoint.mark_open()
-    if ledger.job["state"] in {"planned", "working"}:
-        await see_account(work)
+    if ledger.job["state"] in {"planned", "working"} and not control.cancelled:
+        with control.until_cancelled():
+            await see_account(work)
     if ledger.job["state"] == "planned":
         await ledger.note(state="working", started_at=now().isoformat())
     if ledger.job["state"] == "working":
-        if work.spec.kind.repeatable:
-            await ledger.free_unsettled()
-        await _send_canary(work)
-        await _send(work, *await ledger.span())
+        await _send_all(work)
         await ledger.note(state="verifying")
     if ledger.job["state"] == "finished" and await worth_another_look(ledger):
         await ledger.note(state="verifying")
     if ledger.job["state"] == "verifying":
         await verify(work, wait=wait)
-        await ledger.note(state="finished", finished_at=now().isoformat())
+        end = "cancelled" if control.cancelled else "finished"
+        await ledger.note(state=end, finished_at=now().isoformat())
+
+
+async def _send_all(work: Work) -> None:
+    """Send what is to be sent, the first items before the others if the spec says so, until each has a fate."""
+    ledger, control = work.ledger, work.control
+    repeatable = work.spec.kind.repeatable
+    if repeatable:
+        await ledger.free_unsettled()
+    if number := canary.still_to_go(work):
+        await _send(work, 1, number)
+        if not control.cancelled:
+            await canary.see_through(work, number)
+    await _send(work, *await ledger.span())
+    if control.cancelled:
+        if repeatable:  # what was sent without a known fate is never sent again: read it back
+            await ledger.unsettle_doubtful()
+            await _send(work, *await ledger.span())
+        await ledger.skip_unsent()
 
 
 async def _send(work: Work, first: int, last: int) -> None:
     """Send the items from `first` to `last` of the plan. Raises what stopped it."""
-    counts, planned = await work.ledger.counts(), work.ledger.job["planned"]
+    counts, planned, control = await work.ledger.counts(), work.ledger.job["planned"], work.control
     work.progress.begin("working", planned, planned - counts["not_attempted"] - counts["unsettled"])
     await dispatch(work, first, last)
-    if work.control.reason:
-        raise work.control.reason
-
-
-async def _send_canary(work: Work) -> None:
-    """Send the first items alone and see what becomes of them. Raises GuardError when they do not come through."""
-    ledger = work.ledger
-    number = ledger.job.get("canary")
-    if not number or ledger.job.get("canary_passed"):
-        return
-    await _send(work, 1, number)
-    await verify(work)
-    fates = Counter(item["fate"] for item in await ledger.items(0, number))
-    if tripped := canary_fault(fates, looked=bool(work.spec.limits.verify)):
-        await ledger.note(refused_because=tripped)
-        raise GuardError(tripped, f"Nothing else was sent. Look at them: rebatch report {ledger.job['job']} --items")
-    await ledger.note(canary_passed=True, refused_because=None)
-
-
-def canary_fault(fates: Mapping[str, int], *, looked: bool) -> str | None:
-    """What is wrong with the first items, by their fates, as a sentence; None if nothing is. `looked`: they were read back."""
-    bad = {fate: items for fate, items in fates.items() if items and fate not in _COME_THROUGH}
-    if bad:
-        told = ", ".join(f"{items:,} {fate.replace('_', ' ')}" for fate, items in sorted(bad.items()))
-        return f"Of the {sum(fates.values()):,} items of `guards: canary`, {told}."
-    if looked and not fates.get(ItemFate.CONFIRMED):
-        return f"None of the {sum(fates.values()):,} items of `guards: canary` has been seen to be done."
-    return None
-
-
-_COME_THROUGH = frozenset({ItemFate.CONFIRMED, ItemFate.ACCEPTED, ItemFate.SKIPPED})
+    if control.draining:
+        raise control.reason or StoppedError("Stopped.")

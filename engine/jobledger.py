@@ -163,6 +163,19 @@ class JobLedger:
         """Let every unsettled chunk be sent again: for kinds that may."""
         await self._write(lambda db: sql.rows(db, "UPDATE chunk SET fate='not_attempted' WHERE fate='unsettled'"))
 
+    async def doubtful(self) -> int:
+        """How many chunks are to be sent again although they may have been carried out: of kinds that may be repeated."""
+        return len(await self.checkpoint.read(lambda db: sql.rows(db, sql.DOUBTFUL)))
+
+    async def unsettle_doubtful(self) -> None:
+        """Let what became of these be found out instead."""
+        await self._write(lambda db: sql.rows(db, sql.UNSETTLE_DOUBTFUL))
+
+    async def skip_unsent(self) -> None:
+        """Leave out what is still to be sent: the job is cancelled, and is so from now on whoever resumes it."""
+        await self._write(sql.skip_unsent)
+        self.job["cancelled"] = True
+
     async def span(self) -> tuple[int, int]:
         """The first and the last item of the plan, by their order in it; (0, -1) when there is none."""
         rows = await self.checkpoint.read(

@@ -72,6 +72,7 @@ class Cut:
     rest: str | None = None
 
 
+ENDED = frozenset({"finished", "refused", "cancelled"})  # states of a job that nothing leads out of
 Apart = dict[int, tuple[ItemFate, str | None]]  # items that differ from their chunk: their fate, and what is said of it
 
 

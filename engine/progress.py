@@ -16,6 +16,7 @@ class Progress:
     retries: int = 0
     held_until: float = 0.0  # the service asked for silence; on the event loop's clock
     down_until: float = 0.0  # the service does not answer: when it is tried again, on the same clock
+    order: str = ""  # what a person has asked for meanwhile: "paused"
 
     def begin(self, stage: str, total: int = 0, done: int = 0) -> None:
         """Enter a stage of `total` steps, `done` of which are over already."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 
 from .errors import Exit
 from .fates import ItemFate
 from .jobledger import JobLedger
+from .ledger import ENDED
 from .lock import owner
+from .orders import known
 from .verify import HIDDEN, UNMOVED, WORKING
 
 MOVERS = 5  # in each direction
@@ -18,8 +21,10 @@ _TIMES = ("created_at", "started_at", "finished_at")
 
 
 def shown_state(ledger: JobLedger) -> str:
-    """The state as a person sees it: a job that is under way but nobody works on is *interrupted*."""
+    """The state as a person sees it: a job that is under way but nobody works on is *interrupted*, or it is *paused*."""
     state = str(ledger.job["state"])
+    if state not in ENDED and known(ledger.checkpoint.path).paused:
+        return "paused"
     if state in {"planning", "working", "verifying"} and owner(ledger.checkpoint.path) is None:
         return "interrupted"
     return state
@@ -40,6 +45,7 @@ async def summarize(ledger: JobLedger, state: str | None = None) -> dict[str, An
         "counts": {"planned": job.get("planned", 0), **counts},
         "accepted": _accepted(counts[ItemFate.ACCEPTED], await ledger.shown()),
         "change": await _change(ledger),
+        "orders": asdict(known(ledger.checkpoint.path)),
         "requests": ledger.progress.requests,
         "retries": ledger.progress.retries,
         **{name: job[name] for name in _TIMES},

@@ -33,6 +33,10 @@ WITNESSES = """
     WHERE coalesce(item.fate, chunk.fate) = 'accepted' LIMIT ?"""
 ANY_CONFIRMED = """
     SELECT EXISTS (SELECT 1 FROM chunk WHERE fate = 'confirmed') OR EXISTS (SELECT 1 FROM item WHERE fate = 'confirmed')"""
+_MAY_BE_DONE = "SELECT chunk FROM attempt WHERE coalesce(fate, 'unknown') = 'unknown'"
+_IS_DOUBTFUL = f"fate = 'not_attempted' AND (first IN ({_MAY_BE_DONE}) OR root IN ({_MAY_BE_DONE}))"
+DOUBTFUL = f"SELECT first FROM chunk WHERE {_IS_DOUBTFUL}"
+UNSETTLE_DOUBTFUL = f"UPDATE chunk SET fate = 'unsettled' WHERE {_IS_DOUBTFUL}"
 ACCEPTED_OF = f"""
     SELECT item.id, fingerprint FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
     WHERE item.id IN (SELECT value FROM json_each(?)) AND coalesce(item.fate, chunk.fate) = 'accepted'"""
@@ -180,6 +184,15 @@ def close(db: apsw.Connection, first: int, fate: ItemFate, said: str) -> None:
     """End a chunk that is not sent after all."""
     db.execute("UPDATE chunk SET fate=?, error=? WHERE first=? AND fate='not_attempted'", (fate, said, first))
     _changed_one(db)
+
+
+def skip_unsent(db: apsw.Connection) -> None:
+    """Leave out every chunk that is still to be sent, with words, and note that the job is cancelled."""
+    db.execute("""
+        UPDATE chunk SET fate='skipped', error=CASE attempts
+            WHEN 0 THEN 'cancelled before it was sent' ELSE 'cancelled before it was sent again: it was not carried out' END
+        WHERE fate='not_attempted'""")
+    note(db, {"cancelled": True})
 
 
 def begin(db: apsw.Connection, first: int, at: float) -> int:

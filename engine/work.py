@@ -14,9 +14,12 @@ from .control import Control
 from .errors import GuardError
 from .flight import Flight
 from .jobledger import JobLedger
+from .ledger import ENDED
+from .orders import Ear, remove
 from .pace import Pacer
 from .progress import Progress
 from .spec import JobSpec
+from .tasks import task_group
 from .transport import connect
 
 PLAN_TTL_S = 86_400.0  # a day: what a plan was made of has been looked at by whoever agrees to it
@@ -33,7 +36,7 @@ class Work:
     plan_ttl_s: float = PLAN_TTL_S  # how old a plan may be when it is begun
     planned_at: float = -inf  # when this process finished the plan, on the event loop's clock
     key: str = ""  # what tells the key in use from another: see `mark_of`
-
+    obey: Callable[[], None] = lambda: None  # look at the orders now
     failed: int = 0  # items, in this process: whoever resumes brings new patience
 
     def fail(self, items: int) -> None:
@@ -60,22 +63,38 @@ class Work:
 async def working(
     ledger: JobLedger, spec: JobSpec, secrets: Mapping[str, str], pacer: Pacer, control: Control
 ) -> AsyncIterator[Work]:
-    """Everything that is needed to work on a job, connected to the origin that the job was planned at.
+    """Everything that is needed to work on a job, connected to the origin that the job was planned at, obeying orders.
 
     `secrets` are the headers that authenticate; they go to that origin and nowhere else. `pacer` is the gate of that
-    origin and key, whoever else passes it.
+    origin and key, whoever else passes it. Raises PausedError when the job is to pause before it has begun.
     """
     limits = spec.limits
+    ear = Ear(ledger.checkpoint.path, control, pacer, ledger.progress)
     connected = connect(ledger.job["origin"], secrets, connections=limits.concurrency, timeout_s=limits.timeout)
-    async with connected as transport:
+    async with connected as transport, _obeying(ear, ledger):
         flight = Flight(limits.concurrency)
         client = Client(
             transport, pacer, control, ledger.progress, limits.attempts, patience_s=limits.patience, flight=flight
         )
-        yield Work(spec, client, ledger, key=mark_of(secrets, ledger.job["job"]))
+        yield Work(spec, client, ledger, key=mark_of(secrets, ledger.job["job"]), obey=ear.look)
 
 
 def mark_of(secrets: Mapping[str, str], job: str) -> str:
     """What tells whether a job is worked on with the key that it was planned with. Too short to tell anything else."""
     told = "\n".join(f"{name.lower()}: {value}" for name, value in sorted(secrets.items()))
     return hmac.digest(told.encode(), job.encode(), "sha256")[:4].hex()
+
+
+@asynccontextmanager
+async def _obeying(ear: Ear, ledger: JobLedger) -> AsyncIterator[None]:
+    try:
+        if ledger.job["state"] not in ENDED:
+            ear.begin()
+        async with task_group() as beside:
+            beside.start_soon(ear.listen)
+            yield
+            beside.cancel_scope.cancel()
+    finally:
+        ear.lift()
+        if ledger.job["state"] in ENDED:
+            remove(ledger.checkpoint.path)

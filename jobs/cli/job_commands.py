@@ -15,7 +15,9 @@ import rich_click as click
 from engine import held, statedir
 from engine.checkpoint import SUFFIX
 from engine.errors import CredentialsError, Exit, RebatchError, UsageError
+from engine.job import cancelled_for_good
 from engine.jobledger import JobLedger
+from engine.ledger import ENDED
 from engine.report import exit_code
 from engine.spec import JobSpec, load_spec
 from engine.verify import worth_another_look
@@ -88,6 +90,10 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], how: Ho
             ledger = await runner.begin(job, target)
             code = await _reported(ledger, partial(runner.carry_on, ledger, job), how)
             worst = worst or code
+            if ledger.job["state"] == "cancelled":  # whoever cancels wants less to happen, not the next job
+                if job is not jobs[-1]:
+                    settings.say("The jobs that come after it in the spec were not begun.", important=True)
+                break
         return worst
 
     ctx.exit(runner.run(work))
@@ -137,6 +143,8 @@ def _carry_on(ctx: click.Context, path: Path, how: How) -> None:
     if over:
         settings.say(f"Job {look.job['job']} is finished; there is nothing left to do.")
         ctx.exit(anyio.run(_reported, JobLedger.look(path), None, how))
+    if look.job["state"] == "cancelled":
+        raise cancelled_for_good(look)
     runner = _runner(settings, how)
     ctx.exit(runner.run(work))
 
@@ -194,9 +202,8 @@ def _chosen(path: Path, names: tuple[str, ...]) -> list[JobSpec]:
 
 def _unfinished(settings: Settings, *, last: bool) -> Path:
     """The job that a bare `resume` means: the only one, or with --last the newest, that is not finished."""
-    ended = {"finished", "refused"}
     jobs = statedir.jobs(settings.checkpoints)
-    open_jobs = [ledger for ledger in jobs if ledger.job["state"] not in ended and ledger.job["approved_at"]]
+    open_jobs = [ledger for ledger in jobs if ledger.job["state"] not in ENDED and ledger.job["approved_at"]]
     if not open_jobs:
         planned = ", ".join(str(ledger.job["job"]) for ledger in jobs if ledger.job["state"] == "planned")
         wait = f"These are planned, and nobody has agreed to them: {planned}. Carry one out with: rebatch run JOB"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import anyio
 import rich_click as click
 
 from engine import statedir
+from engine.errors import UsageError
 from engine.jobledger import JobLedger
 from engine.lock import owner
+from engine.orders import read
 from engine.report import shown_state, summarize
 
 from .options import global_options, settings_of
 from .print import print_report
-from .show import jobs_table, report_text
+from .show import jobs_table, status_text
 
 FORMAT = click.option(
     "--format",
@@ -29,9 +32,10 @@ FORMAT = click.option(
 @click.command("status")
 @click.argument("job", required=False)
 @FORMAT
+@click.option("-w", "--watch", is_flag=True, help="Go on showing it, as long as somebody works on it.")
 @global_options
 @click.pass_context
-def status_command(ctx: click.Context, job: str | None, style: str) -> None:
+def status_command(ctx: click.Context, job: str | None, style: str, *, watch: bool) -> None:
     """Show where JOB stands; without one, the newest job."""
     import orjson  # noqa: PLC0415 - needed for one format only
 
@@ -44,17 +48,30 @@ def status_command(ctx: click.Context, job: str | None, style: str) -> None:
             return
         job = str(known[0].checkpoint.path)
     path = statedir.find(settings.checkpoints, job)
-    summary = anyio.run(summarize, JobLedger.look(path))
-    pid = owner(path)
+    if watch:
+        from .watch import watch as watched  # noqa: PLC0415 - needed for this alone
+
+        watched(path, style)
+        return
+    summary, pid = look_at(path)
+    try:
+        read(path)
+    except UsageError as error:  # the job is what was asked for
+        settings.say(str(error), important=True)
     if style != "table":
         click.echo(orjson.dumps({**summary, "pid": pid}).decode())
         return
-    click.echo(report_text(summary))
-    if pid is not None:
-        click.echo(f"  process {pid or '?'} works on it")
-    elif summary["state"] in {"interrupted", "planned"}:
-        verb = "resume" if summary["state"] == "interrupted" else "run"
-        click.echo(f"  go on with: rebatch {verb} {summary['job']}")
+    click.echo(status_text(summary, pid))
+
+
+def look_at(path: Path) -> tuple[dict[str, Any], int | None]:
+    """The report of a job without its items, and the process that works on it."""
+    pid = owner(path.resolve())  # before the state: what has ended meanwhile is not taken for interrupted
+    ledger = JobLedger.look(path)
+    try:
+        return anyio.run(summarize, ledger), pid
+    finally:
+        ledger.checkpoint.close()
 
 
 @click.command("list")

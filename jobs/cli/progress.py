@@ -61,16 +61,20 @@ async def _bar(progress: Progress, settings: Settings) -> None:
 
 
 async def _lines(progress: Progress, settings: Settings) -> None:
-    said_at, said, stage = float("-inf"), 0.0, ""
+    said_at, said, stage, order = float("-inf"), 0.0, "", ""
     while True:
         share = progress.done / progress.total if progress.total else 0.0
         now = anyio.current_time()
         if (
             progress.stage
             and now >= said_at + _LINE_AT_MOST_EVERY_S
-            and (stage != progress.stage or share >= said + _LINE_EVERY or now >= said_at + _LINE_EVERY_S)
+            and (
+                (stage, order) != (progress.stage, progress.order)
+                or share >= said + _LINE_EVERY
+                or now >= said_at + _LINE_EVERY_S
+            )
         ):
-            stage, said, said_at = progress.stage, share, now
+            stage, order, said, said_at = progress.stage, progress.order, share, now
             of = f"{progress.done:,} of {progress.total:,}" if progress.total else f"{progress.done:,}"
             settings.say(f"{stage}: {of}, {_note(progress)}")
         await anyio.sleep(_LOOK_S)
@@ -82,4 +86,5 @@ def _note(progress: Progress) -> str:
     if pause > max(1, waits):
         asked = f", the service does not answer; next try in {show_duration(pause)}"
     retries = f", {progress.retries} sent again" if progress.retries else ""
-    return f"{progress.requests:,} requests{retries}{asked}"
+    ordered = f", {progress.order}" if progress.order else ""
+    return f"{progress.requests:,} requests{retries}{asked}{ordered}"

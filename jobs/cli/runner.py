@@ -14,9 +14,11 @@ import rich_click as click
 
 from engine import job as stages
 from engine.control import Control
-from engine.errors import CredentialsError, Exit, RebatchError, SignalledError, StoppedError, UsageError
+from engine.errors import CredentialsError, Exit, PausedError, RebatchError, SignalledError, StoppedError, UsageError
 from engine.jobledger import JobLedger
+from engine.ledger import ENDED
 from engine.log import configure
+from engine.orders import known
 from engine.pace import Pacer
 from engine.plan import refuse_stale
 from engine.report import summarize
@@ -60,6 +62,8 @@ class Runner:
         """Plan a job and go no further."""
         async with self._working(ledger, spec) as work:
             await self._stage(work, stages.plan)
+            if ledger.job["state"] == "cancelled":
+                raise StoppedError(f"Job {ledger.job['job']} was cancelled while it was planned.")
 
     async def carry_on(self, ledger: JobLedger, spec: JobSpec) -> None:
         """Bring a job to its end from wherever it is, asking first if nobody has agreed to it yet."""
@@ -68,7 +72,8 @@ class Runner:
             if self.how.decide:
                 await self._stage(work, self.how.decide)
             await self._stage(work, stages.plan)
-            if ledger.job["state"] == "finished" and not await worth_another_look(ledger):
+            state = ledger.job["state"]
+            if state == "cancelled" or (state == "finished" and not await worth_another_look(ledger)):
                 return
             if ledger.job["state"] == "planned":
                 refuse_stale(work)  # before a person is asked, not only after
@@ -92,7 +97,7 @@ class Runner:
     async def _stage(self, work: Work, stage: Callable[[Work], Awaitable[None]]) -> None:
         async with shown(work.progress, self.settings):
             await stage(work)
-        if work.ledger.job["state"] != "finished":
+        if work.ledger.job["state"] not in ENDED:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -121,7 +126,14 @@ class Runner:
         return codes[0]
 
     async def _show_plan(self, ledger: JobLedger, spec: JobSpec) -> None:
-        text = plan_text(spec, ledger.job, await ledger.groups(), await ledger.chunks(), self.how.plan_ttl_s)
+        text = plan_text(
+            spec,
+            ledger.job,
+            await ledger.groups(),
+            await ledger.chunks(),
+            ttl_s=self.how.plan_ttl_s,
+            ordered=known(ledger.checkpoint.path).rate_per_s,
+        )
         self.settings.say(text, important=not self.how.yes)
 
     def _ask(self, ledger: JobLedger, spec: JobSpec) -> None:
@@ -147,11 +159,14 @@ def _add_way_on(error: RebatchError, ledger: JobLedger) -> None:
     """After whatever stopped the job, the one thing that a person needs to know."""
     if ledger.job["state"] == "planning" and isinstance(error, CredentialsError):
         return  # nothing worth keeping: see `_reported`
+    if isinstance(error, PausedError) or ledger.job["state"] in ENDED:
+        return  # it says so itself; or there is no way on
     if error.exit_code in {Exit.STOPPED, Exit.CREDENTIALS, Exit.SIGINT, Exit.SIGTERM}:
         job = ledger.job["job"]
-        saved = f"The job is saved as far as it came; go on with: rebatch resume {job}"
+        first = f"rebatch unpause {job}, then: " * known(ledger.checkpoint.path).paused
+        saved = f"The job is saved as far as it came; go on with: {first}rebatch resume {job}"
         unasked = ledger.job["state"] == "planned" and not ledger.job["approved_at"]
-        planned = f"The plan is kept; carry it out with: rebatch run {job}"
+        planned = f"The plan is kept; carry it out with: {first}rebatch run {job}"
         error.remedy = f"{error.remedy} {planned if unasked else saved}".strip()
 
 

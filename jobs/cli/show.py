@@ -32,9 +32,18 @@ _MEANING = {
 
 
 def plan_text(
-    spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int, int]], chunks: int, ttl_s: float = PLAN_TTL_S
+    spec: JobSpec,
+    job: Mapping[str, Any],
+    groups: list[tuple[int, int, int]],
+    chunks: int,
+    *,
+    ttl_s: float = PLAN_TTL_S,
+    ordered: float | None = None,
 ) -> str:
-    """The plan: what would be done to how many items, how it was selected, and what it takes. It is valid for `ttl_s`."""
+    """The plan: what would be done to how many items, how it was selected, and what it takes.
+
+    It is valid for `ttl_s` seconds; `ordered` is the rate in its place, where a person has asked for another.
+    """
     planned, in_scope, resource = job["planned"], job["in_scope"], spec.kind.resource.name
     if not planned:
         return f"Plan {job['job']} · {spec.name}\n  Nothing to do: none of the {in_scope:,} {resource} in scope is selected."
@@ -46,7 +55,7 @@ def plan_text(
         f"  complete  {_complete_text(job)}",
         *_credits_text(spec, job),
         f"  guards    {_guards_text(spec)}",
-        f"  pace      {_pace_text(spec, chunks)}",
+        f"  pace      {_pace_text(spec, chunks, ordered)}",
         f"  at        {job['origin']}",
         f"  plan      sha256 {job['plan_hash'][:8]}…, valid until {_valid_until(job, ttl_s)}",
     ]
@@ -86,6 +95,34 @@ def _held_text(summary: Mapping[str, Any]) -> list[str]:
         "  Look at them at the service. If they were done:  rebatch resume " + f"{job} --release-held",
         "                               if they were not:   rebatch resume " + f"{job} --retry-held",
     ]
+
+
+def status_text(summary: Mapping[str, Any], pid: int | None) -> str:
+    """The report without its items, what was ordered, who works on it and what can be done next."""
+    job, state, orders = summary["job"], summary["state"], summary["orders"]
+    lines = [report_text(summary)]
+    if orders["rate"]:
+        lines.append(f"  throttled to {orders['rate']}; lift it with: rebatch throttle {job} off")
+    if pid is not None:
+        doing = "cancels it" if orders["cancelled"] else "works on it"
+        lines.append(f"  process {pid or '?'} {doing}")
+    if state == "paused":
+        then = f", then: rebatch resume {job}" if pid is None else ""
+        lines.append(f"  go on with: rebatch unpause {job}{then}")
+    elif pid is None and orders["cancelled"]:
+        lines.append(f"  find out what became of what was sent, and end it: rebatch resume {job}")
+    elif pid is None and state in {"interrupted", "planned"}:
+        lines.append(f"  go on with: rebatch {'resume' if state == 'interrupted' else 'run'} {job}")
+    return "\n".join(lines)
+
+
+def status_line(summary: Mapping[str, Any]) -> str:
+    """The same in a line."""
+    counts, orders = summary["counts"], summary["orders"]
+    said = [f"{counts[fate]:,} {fate.replace('_', ' ')}" for fate in _MEANING if counts[fate]]
+    said.append(f"{_count(summary['requests'], 'request')}")
+    said += ["being cancelled"] * orders["cancelled"] + ([f"throttled to {orders['rate']}"] if orders["rate"] else [])
+    return f"{summary['state']}: {', '.join(said)}"
 
 
 def report_markdown(summary: Mapping[str, Any]) -> str:
@@ -195,9 +232,11 @@ def _valid_until(job: Mapping[str, Any], ttl_s: float) -> str:
         return "the end of the calendar"
 
 
-def _pace_text(spec: JobSpec, chunks: int) -> str:
-    least = show_duration(max(1, chunks / spec.limits.rate))
-    return f"at most {show_rate(spec.limits.rate)}, {spec.limits.concurrency} at once; {least} or more"
+def _pace_text(spec: JobSpec, chunks: int, ordered: float | None) -> str:
+    rate = ordered or spec.limits.rate
+    least = show_duration(max(1, chunks / rate))
+    throttled = f" (ordered; its spec says {show_rate(spec.limits.rate)})" if ordered else ""
+    return f"at most {show_rate(rate)}{throttled}, {spec.limits.concurrency} at once; {least} or more"
 
 
 def _guards_text(spec: JobSpec) -> str:

@@ -1,0 +1,41 @@
+"""The first items go alone: whether they came through, so that the rest may follow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from .errors import GuardError
+from .fates import ItemFate
+from .verify import verify
+from .work import Work
+
+_COME_THROUGH = frozenset({ItemFate.CONFIRMED, ItemFate.ACCEPTED, ItemFate.SKIPPED})
+
+
+def still_to_go(work: Work) -> int:
+    """How many items have to go alone; zero when there is no such guard, or they have come through."""
+    job = work.ledger.job
+    return 0 if job.get("canary_passed") else int(job.get("canary") or 0)
+
+
+async def see_through(work: Work, number: int) -> None:
+    """Read back the first items, which were sent. Raises GuardError when they did not come through."""
+    ledger = work.ledger
+    await verify(work)
+    fates = Counter(item["fate"] for item in await ledger.items(0, number))
+    if tripped := fault(fates, looked=bool(work.spec.limits.verify)):
+        await ledger.note(refused_because=tripped)
+        raise GuardError(tripped, f"Nothing else was sent. Look at them: rebatch report {ledger.job['job']} --items")
+    await ledger.note(canary_passed=True, refused_because=None)
+
+
+def fault(fates: Mapping[str, int], *, looked: bool) -> str | None:
+    """What is wrong with the first items, by their fates, as a sentence; None if nothing is. `looked`: they were read back."""
+    bad = {fate: items for fate, items in fates.items() if items and fate not in _COME_THROUGH}
+    if bad:
+        told = ", ".join(f"{items:,} {fate.replace('_', ' ')}" for fate, items in sorted(bad.items()))
+        return f"Of the {sum(fates.values()):,} items of `guards: canary`, {told}."
+    if looked and not fates.get(ItemFate.CONFIRMED):
+        return f"None of the {sum(fates.values()):,} items of `guards: canary` has been seen to be done."
+    return None
