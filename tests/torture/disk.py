@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,9 +103,7 @@ class Disk:
 
         def noticed(descriptor: int) -> None:
             fsync(descriptor)
-            if stat.S_ISDIR(os.fstat(descriptor).st_mode) and Path(f"/proc/self/fd/{descriptor}").resolve() == self.folder:
-                self._adopt()
-                self.records.append(SyncFolder())
+            self._synced(Path(f"/proc/self/fd/{descriptor}").resolve())
 
         apsw.set_default_vfs(_NAME)
         os.fsync = noticed  # what the engine syncs by itself
@@ -149,10 +146,15 @@ class Disk:
         if synced and self.syncs_work:
             self.records.append(SyncFolder())
 
-    def _adopt(self) -> None:
-        """Note the names that the engine made by itself."""
-        for path in self.folder.glob("*.rebatch"):
-            self.opened(str(path), new=False)
+    def _synced(self, path: Path) -> None:
+        """The engine has synced something by itself: the folder, or a file that it wrote from end to end."""
+        if path == self.folder:
+            for each in self.folder.glob("*.rebatch"):
+                self.opened(str(each), new=False)
+            self.records.append(SyncFolder())
+        elif self.mine(str(path)):
+            file = self.opened(str(path), new=False)
+            self.records += [Write(file, 0, path.read_bytes()), Sync(file)]
 
 
 class _Vfs(apsw.VFS):
