@@ -159,7 +159,9 @@ class Checkpoint:
     def close(self) -> None:
         """Close the file and let go of the lock."""
         if self._lock is not None:
-            with suppress(apsw.Error):  # closed already, or a disk that takes nothing: then it stays marked, and its WAL stays
+            with suppress(
+                apsw.Error
+            ):  # closed already, or a disk that takes nothing: then it stays marked, and its WAL stays
                 self._connection.execute("DELETE FROM job WHERE key = 'open'")
                 self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._let_go()
@@ -318,7 +320,7 @@ def _reading(path: Path) -> apsw.Connection:
         connection.pragma("application_id")
     except apsw.ReadOnlyError as error:
         connection.close()
-        if error.extendedresult != apsw.SQLITE_READONLY_ROLLBACK:
+        if error.extendedresult != apsw.SQLITE_READONLY_ROLLBACK:  # type: ignore[attr-defined] # missing in apsw's stubs
             raise
         undoing = _opened(path, apsw.SQLITE_OPEN_READWRITE)
         undoing.pragma("application_id")

@@ -84,7 +84,9 @@ def test_a_clock_that_jumps_changes_nothing_that_is_done(tmp_path: Path, moment:
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
 @pytest.mark.parametrize("moment", ["while planning", "between intent and outcome"])
-def test_a_job_that_is_resumed_by_another_clock_ends_as_it_would_have(tmp_path: Path, moment: str, jump_s: float) -> None:
+def test_a_job_that_is_resumed_by_another_clock_ends_as_it_would_have(
+    tmp_path: Path, moment: str, jump_s: float
+) -> None:
     """Killed, carried to a machine whose clock is a day off, and resumed."""
 
     async def story() -> None:

@@ -37,7 +37,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     sizes = Sizes()
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help=f"of {', '.join(SECTIONS)}; all without")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all without")
     parser.add_argument("--seeds", type=int, default=sizes.seeds, help="jobs in each of kills, power and disk")
     parser.add_argument("--images", type=int, default=sizes.images, help="power-cut images in all")
     parser.add_argument("--points", type=int, default=sizes.points, help="of the real command")
@@ -46,7 +46,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--replay", metavar="POINT", help="strike once more where a failure says")
     parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.name}")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if unknown := [name for name in asked.sections if name not in available()]:
+        parser.error(f"there is no section {unknown[0]}; there are {', '.join(available())}")
+    return asked
 
 
 def _all(names: list[str], sizes: Sizes, seed: int, workers: int) -> tuple[dict[str, Tally], dict[str, float]]:
@@ -72,7 +75,9 @@ def _table(names: list[str], tallies: dict[str, Tally], seconds: dict[str, float
     ]
     for name in names:
         tally = tallies[name]
-        wrong = tally.lost + (len(tally.replays) if tally.replays and not (tally.doubled or tally.corrupt or tally.lost) else 0)
+        wrong = tally.lost + (
+            len(tally.replays) if tally.replays and not (tally.doubled or tally.corrupt or tally.lost) else 0
+        )
         lines.append(
             f"| {SECTIONS[name].title} | {tally.trials:,} | {wrong} | {tally.doubled} | {tally.corrupt} | {tally.held} "
             f"| {seconds[name]:.0f} |"

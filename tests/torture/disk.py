@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -95,15 +96,18 @@ class Disk:
     _names: dict[str, int] = field(default_factory=dict)
     _files: int = 0
 
+    def __post_init__(self) -> None:
+        self.folder = self.folder.resolve()  # SQLite names files so
+
     @contextmanager
     def installed(self) -> Iterator[Disk]:
         """Use it for every connection opened in this process meanwhile."""
         vfs = _Vfs(self)
         fsync = os.fsync
 
-        def noticed(descriptor: int) -> None:
-            fsync(descriptor)
-            self._synced(Path(f"/proc/self/fd/{descriptor}").resolve())
+        def noticed(fd: Any) -> None:
+            fsync(fd)
+            self._synced(Path(f"/proc/self/fd/{fd}").resolve())
 
         apsw.set_default_vfs(_NAME)
         os.fsync = noticed  # what the engine syncs by itself
@@ -179,8 +183,9 @@ class _Vfs(apsw.VFS):
         super().xDelete(filename, syncdir)
         self._disk.deleted(filename, synced=syncdir)
 
-    def excepthook(self, *_raised: object) -> None:
+    def excepthook(self, *_raised: object) -> bool:
         """What fails in a place that SQLite cannot report is no news here."""
+        return True
 
 
 class _File(apsw.VFSFile):
@@ -218,8 +223,11 @@ class _File(apsw.VFSFile):
     def xLock(self, level: int) -> None:  # noqa: N802
         try:
             super().xLock(level)
-        except apsw.IOError:  # read-only, and asked for the last lock: SQLite shrugs at the code, apsw not at an exception
+        except (
+            apsw.IOError
+        ):  # read-only, and asked for the last lock: SQLite shrugs at the code, apsw not at an exception
             raise apsw.BusyError from None
 
-    def excepthook(self, *_raised: object) -> None:
+    def excepthook(self, *_raised: object) -> bool:
         """As above."""
+        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from random import Random
 
 from tests.torture.disk import Name, Record, Sync, SyncFolder, Truncate, Write
@@ -99,10 +100,7 @@ def _sectors(change: Write | Truncate) -> Iterable[Write | Truncate]:
     if isinstance(change, Truncate):
         return [change]
     cuts = [0, *range(SECTOR - change.offset % SECTOR, len(change.data), SECTOR), len(change.data)]
-    return [
-        Write(change.file, change.offset + begin, change.data[begin:end])
-        for begin, end in zip(cuts, cuts[1:], strict=False)
-    ]
+    return [Write(change.file, change.offset + begin, change.data[begin:end]) for begin, end in pairwise(cuts)]
 
 
 def _apply(content: bytearray, change: Write | Truncate, dice: Random | None = None) -> None:

@@ -68,7 +68,9 @@ class Place:
 
     async def command(self, *words: str) -> tuple[int, str, str]:
         """Run the command, or a module with `-m`, to its end: its exit code and what it said."""
-        program = [sys.executable, *words] if words[0] == "-m" else [str(Path(sys.executable).with_name("rebatch")), *words]
+        program = (
+            [sys.executable, *words] if words[0] == "-m" else [str(Path(sys.executable).with_name("rebatch")), *words]
+        )
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": str(Path(__file__).parents[2]),
@@ -178,7 +180,10 @@ async def trial(point: Point, folder: Path) -> Tally:
         ours = f"SELECT id FROM result WHERE {OURS} AND status IN ('completed', 'failed')"
         wanted_results = set(column(db, ours))
         wanted = set(
-            column(db, f"SELECT CAST(id AS TEXT) FROM run WHERE result IN ({ours}) AND status IN {ELIGIBLE} AND deleted_us IS NULL")
+            column(
+                db,
+                f"SELECT CAST(id AS TEXT) FROM run WHERE result IN ({ours}) AND status IN {ELIGIBLE} AND deleted_us IS NULL",
+            )
         )
         code, said = await here.strike(point.how, point.step)
         ended = {-signal.SIGKILL, Exit.DONE} if point.how == "kill" else {Exit.STOPPED, Exit.DONE}

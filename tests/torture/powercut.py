@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Self
 
 import anyio
 import apsw
@@ -28,7 +29,7 @@ class Findings:
     lost: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
 
-    def __iadd__(self, other: Findings) -> Findings:
+    def __iadd__(self, other: Self) -> Self:
         self.images += other.images
         self.lost += other.lost
         self.corrupt += other.corrupt
@@ -62,7 +63,11 @@ class History:
             state = opened(path)
         except RebatchError as error:
             return None if at_least < 0 and isinstance(error, UsageError) else f"lost: refused: {error}"
-        except (apsw.Error, ValueError, CorruptImageError) as error:  # ValueError: what is there is not what was written
+        except (
+            apsw.Error,
+            ValueError,
+            CorruptImageError,
+        ) as error:  # ValueError: what is there is not what was written
             return f"corrupt: {error!r}"
         if state not in allowed:
             return "corrupt: a state that never was"
@@ -125,7 +130,9 @@ def cut(history: History, images: int, seed: int, replay: str, damages: Sequence
         files = image(history.records[:behind], dice.choice(damages), dice)
         findings.images += 1
         if wrong := history.judge(behind, files):
-            (findings.lost if wrong.startswith("lost") else findings.corrupt).append(f"{replay} image {number}: {wrong}")
+            (findings.lost if wrong.startswith("lost") else findings.corrupt).append(
+                f"{replay} image {number}: {wrong}"
+            )
     return findings
 
 

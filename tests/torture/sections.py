@@ -151,7 +151,9 @@ def work(trial: Trial) -> tuple[Trial, Tally]:
     try:
         return trial, SECTIONS[trial.section].act(trial)
     except Exception as error:  # noqa: BLE001 - hours of other trials go on
-        which = {"wal": "--images", "journal": "--images", "points": "--points", "walk": "--schedules"}.get(trial.section, "--seeds")
+        which = {"wal": "--images", "journal": "--images", "points": "--points", "walk": "--schedules"}.get(
+            trial.section, "--seeds"
+        )
         command = f"python -m tests.torture {trial.section} --seed {trial.seed} {which} {trial.number}"
         return trial, Tally(trial.number, replays=[f"{command}  # {type(error).__name__}: {error}"])
 

@@ -16,7 +16,7 @@ from engine import job as stages
 from engine.checkpoint import Checkpoint
 from engine.fates import Fate, ItemFate, Outcome
 from engine.jobledger import JobLedger
-from engine.ledger import Seen
+from engine.ledger import Apart, Seen
 from engine.spec import parse_spec
 from jobs import kinds
 from tests.torture.disk import Disk, Name, Record, Write
@@ -99,7 +99,7 @@ def commits(records: list[Record]) -> list[int]:
 def as_if_on_network(*, network: bool) -> Iterator[None]:
     """Let the checkpoint take every path for one on a network file system, where it uses the rollback journal."""
     really = checkpoint.on_network
-    checkpoint.on_network = lambda _path, _mounts=None: network
+    checkpoint.on_network = lambda path, mounts=None: network  # noqa: ARG005 - the signature of what it stands for
     try:
         yield
     finally:
@@ -120,7 +120,9 @@ async def scripted(folder: Path, dice: Random) -> None:
     ledger = await _again(ledger, path, dice, 0.2)
     items = dice.randint(250, 420)
     for start in range(0, items, 100):
-        await ledger.see([Seen(id_, 101 + id_ % 2, ["completed", str(id_), 1]) for id_ in range(start, min(items, start + 100))])
+        await ledger.see(
+            [Seen(id_, 101 + id_ % 2, ["completed", str(id_), 1]) for id_ in range(start, min(items, start + 100))]
+        )
     await ledger.freeze(state="planned", planned=items, in_scope=items, page_size=100, completeness="complete")
     ledger = await _again(ledger, path, dice)
     await ledger.note(state="working")
@@ -130,7 +132,7 @@ async def scripted(folder: Path, dice: Random) -> None:
         if not await _one_chunk(ledger, dice):
             break
     await ledger.note(state="verifying")
-    marks = {seq: (ItemFate.CONFIRMED, None) for seq in range(0, items, 3)}
+    marks: Apart = dict.fromkeys(range(0, items, 3), (ItemFate.CONFIRMED, None))
     await ledger.mark(marks)
     await ledger.mark_unchanged(range(1, items, 3), 1)
     await ledger.settle_unchanged(1, ItemFate.ACCEPTED, "unchanged")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Tally:
         """Whether nothing was wrong. What is held was told to a person: it is neither lost nor doubled."""
         return not (self.lost or self.doubled or self.corrupt or self.replays)
 
-    def __iadd__(self, other: Tally) -> Tally:
+    def __iadd__(self, other: Self) -> Self:
         self.trials += other.trials
         self.lost += other.lost
         self.doubled += other.doubled

@@ -12,9 +12,9 @@ import pytest
 
 from engine.checkpoint import SUFFIX, Checkpoint
 from engine.errors import CheckpointError
-from tests.torture.disk import Disk, Fault, Name, Sync, SyncFolder, Truncate, Write
+from tests.torture.disk import Disk, Fault, Name, Record, Sync, SyncFolder, Truncate, Write
 from tests.torture.images import POWER_CUTS, Damage, image
-from tests.torture.powercut import cut, record
+from tests.torture.powercut import cut, lay_out, record
 from tests.torture.session import as_if_on_network
 
 IMAGES = 120
@@ -47,8 +47,8 @@ def test_a_kill_is_the_mildest_of_power_cuts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", POWER_CUTS)
 def test_what_was_synced_is_in_every_image(damage: Damage) -> None:
     """File and name, whatever becomes of the rest."""
-    done = [Name("a", 1), Write(1, 0, b"x" * 1024), Sync(1), SyncFolder()]
-    since = [Write(1, 512, b"y" * 512), Write(1, 4096, b"z" * 512), Name("b", 2), Write(2, 0, b"b")]
+    done: list[Record] = [Name("a", 1), Write(1, 0, b"x" * 1024), Sync(1), SyncFolder()]
+    since: list[Record] = [Write(1, 512, b"y" * 512), Write(1, 4096, b"z" * 512), Name("b", 2), Write(2, 0, b"b")]
     for seed in range(50):
         files = image([*done, *since], damage, Random(seed))
         assert files["a"][:512] == b"x" * 512
@@ -57,7 +57,7 @@ def test_what_was_synced_is_in_every_image(damage: Damage) -> None:
 
 def test_what_was_not_synced_may_be_there_or_not_in_any_order() -> None:
     """Of two writes, two names and a deletion, every combination turns up; what was never written may be anything."""
-    records = [
+    records: list[Record] = [
         Name("a", 1), Sync(1), SyncFolder(), Write(1, 0, b"x"), Write(1, 1, b"y"), Truncate(1, 1), Name("a", None), Name("b", 2),
     ]  # fmt: skip
     seen = [image(records, Damage.SUBSET, Random(seed)) for seed in range(400)]
@@ -67,7 +67,14 @@ def test_what_was_not_synced_may_be_there_or_not_in_any_order() -> None:
 
 def test_a_failed_sync_is_not_made_good_by_a_later_one() -> None:
     """The kernel forgets that the pages were dirty: nobody vouches for what was written before."""
-    records = [Name("a", 1), SyncFolder(), Write(1, 0, b"x"), Sync(1, kept=False), Write(1, 1, b"y"), Sync(1)]
+    records: list[Record] = [
+        Name("a", 1),
+        SyncFolder(),
+        Write(1, 0, b"x"),
+        Sync(1, kept=False),
+        Write(1, 1, b"y"),
+        Sync(1),
+    ]
     assert {image(records, Damage.SUBSET, Random(seed))["a"] for seed in range(50)} == {b"xy", b"\0y"}
 
 
@@ -88,9 +95,8 @@ def test_new_folders_are_made_to_last(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_hot_journal_does_not_keep_a_job_from_being_looked_at(tmp_path: Path) -> None:
     """Killed in the middle of a transaction with the rollback journal: the first look undoes the half, and sees the rest."""
-    folder = tmp_path.resolve()
-    disk = Disk(folder)
-    path = folder / f"x{SUFFIX}"
+    disk = Disk(tmp_path)
+    path = tmp_path / f"x{SUFFIX}"
     with as_if_on_network(network=True), disk.installed():
         checkpoint = Checkpoint.create(path)
         disk.fault = Fault(disk.steps + 1, apsw.SQLITE_IOERR_DELETE, "delete")
@@ -99,21 +105,18 @@ def test_a_hot_journal_does_not_keep_a_job_from_being_looked_at(tmp_path: Path) 
         files = image(disk.records, Damage.KILL, Random(0))
         checkpoint._let_go()
     assert f"{path.name}-journal" in files, "the transaction was under way"
-    after = folder / "after"
-    after.mkdir()
-    for name, content in files.items():
-        (after / name).write_bytes(content)
+    after = lay_out(files, tmp_path / "after")
+    assert after is not None
     for _ in range(2):
-        looking = Checkpoint.look(after / path.name)
+        looking = Checkpoint.look(after)
         assert looking.read_now(lambda db: db.execute("SELECT * FROM job").fetchall()) == []
         looking.close()
 
 
 async def test_a_disk_that_was_full_to_the_end_leaves_a_job_that_can_be_resumed(tmp_path: Path) -> None:
     """The mark of an open job cannot be taken out then, and closing keeps the WAL, without which the job would be refused."""
-    folder = tmp_path.resolve()
-    disk = Disk(folder)
-    path = folder / f"x{SUFFIX}"
+    disk = Disk(tmp_path)
+    path = tmp_path / f"x{SUFFIX}"
     with disk.installed():
         checkpoint = Checkpoint.create(path)
         await checkpoint.mark_open()
@@ -132,9 +135,8 @@ async def test_a_disk_that_was_full_to_the_end_leaves_a_job_that_can_be_resumed(
 
 async def test_what_a_failed_sync_left_in_the_wal_is_written_again_before_work_goes_on(tmp_path: Path) -> None:
     """Else a power cut after the resume would leave a hole in the middle of the WAL, and pages of two ages behind it."""
-    folder = tmp_path.resolve()
-    disk = Disk(folder)
-    path = folder / f"x{SUFFIX}"
+    disk = Disk(tmp_path)
+    path = tmp_path / f"x{SUFFIX}"
     with disk.installed():
         checkpoint = Checkpoint.create(path)
         await checkpoint.mark_open()
@@ -149,11 +151,9 @@ async def test_what_a_failed_sync_left_in_the_wal_is_written_again_before_work_g
         await again.mark_open()
         behind = len(disk.records)
         again.close()
-    after = folder / "after"
-    after.mkdir()
-    for name, content in image(disk.records[:behind], Damage.LOST, Random(0)).items():
-        (after / name).write_bytes(content)
-    found = Checkpoint.resume(after / path.name)
+    after = lay_out(image(disk.records[:behind], Damage.LOST, Random(0)), tmp_path / "after")
+    assert after is not None
+    found = Checkpoint.resume(after)
     assert {"a", "b"} <= found.read_now(lambda db: {row[0] for row in db.execute("SELECT key FROM job")})
     assert found.read_now(lambda db: db.execute("PRAGMA integrity_check").fetchall()) == [("ok",)]
     found.close()
