@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -87,14 +88,19 @@ def test_a_clock_that_jumps_changes_nothing_that_is_done(tmp_path: Path, moment:
 def test_a_job_that_is_resumed_by_another_clock_ends_as_it_would_have(
     tmp_path: Path, moment: str, jump_s: float
 ) -> None:
-    """Killed, carried to a machine whose clock is a day off, and resumed."""
+    """Killed, carried to a machine whose clock is a day off, and resumed while the service is still at work on a request."""
 
     async def story() -> None:
         async with world(tmp_path, 22, RESULTS, **_slow_service_that_loses_answers()) as here:
-            here.read(SPEC)
+            here.read(SPEC.replace("timeout: 5s, settle: 20s", "timeout: 30s, settle: 60s"))
+            quick = here.sandbox.settings
+            if moment != "while planning":
+                here.sandbox.settings = replace(quick, latency=15.0)
             assert await here.live(lambda: _when(here, MOMENTS[moment])) is None
             here.clock_s += jump_s
+            here.sandbox.settings = quick
             assert await here.live() is not None
+            await anyio.sleep(60)  # by then the service has done all that it was ever asked
             assert here.audit()["evaluations"]["evaluated_twice"] == 0
             assert set(here.evaluated()) == here.eligible
 

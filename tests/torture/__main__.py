@@ -75,11 +75,8 @@ def _table(names: list[str], tallies: dict[str, Tally], seconds: dict[str, float
     ]
     for name in names:
         tally = tallies[name]
-        wrong = tally.lost + (
-            len(tally.replays) if tally.replays and not (tally.doubled or tally.corrupt or tally.lost) else 0
-        )
         lines.append(
-            f"| {SECTIONS[name].title} | {tally.trials:,} | {wrong} | {tally.doubled} | {tally.corrupt} | {tally.held} "
+            f"| {SECTIONS[name].title} | {tally.trials:,} | {tally.lost} | {tally.doubled} | {tally.corrupt} | {tally.held} "
             f"| {seconds[name]:.0f} |"
         )
     return "\n".join(lines)

@@ -202,7 +202,7 @@ async def trial(point: Point, folder: Path) -> Tally:
             lost, doubled = len(wanted_results - gone), len(gone - wanted_results)
         if not held and counts.get("confirmed", 0) + counts.get("accepted", 0) != len(wanted_results):
             wrong.append(f"the report counts {counts}")
-        corrupt = sum(not _whole(path) for path in here.checkpoints)
+        corrupt = sum(not _whole(path) for path in here.checkpoints) + len(wrong)
     tally = Tally(1, lost=lost, doubled=doubled, corrupt=corrupt, held=held)
     if wrong or not tally.whole:
         tally.replays.append(f"{point.replay}  # {'; '.join(wrong)}")

@@ -155,7 +155,7 @@ def work(trial: Trial) -> tuple[Trial, Tally]:
             trial.section, "--seeds"
         )
         command = f"python -m tests.torture {trial.section} --seed {trial.seed} {which} {trial.number}"
-        return trial, Tally(trial.number, replays=[f"{command}  # {type(error).__name__}: {error}"])
+        return trial, Tally(trial.number, corrupt=1, replays=[f"{command}  # {type(error).__name__}: {error}"])
 
 
 def available() -> list[str]:
