@@ -56,7 +56,7 @@ def _all(names: list[str], sizes: Sizes, seed: int, workers: int) -> tuple[dict[
     """Section after section, so that the seconds of each are its own."""
     tallies: dict[str, Tally] = defaultdict(Tally)
     seconds: dict[str, float] = {}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=50) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for name in names:
             began = time.monotonic()
             for done in as_completed([pool.submit(work, trial) for trial in trials([name], sizes, seed)]):
