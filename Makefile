@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
-.PHONY: help install lock check format test demo bench clean
+.PHONY: help install lock check format test torture demo bench clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ format: install ## lay out the code, mend what ruff can mend
 
 test: install ## all tests
 	@$(BIN)/pytest -n 2 --dist worksteal
+
+torture: install ## kills, power cuts, full disks, jumping clocks by the hundred (SEEDS=3000); the table goes into docs/reliability.md
+	@$(BIN)/python -m tests.torture --write $(if $(SEEDS),--seeds $(SEEDS))
 
 demo: install ## the main job against the sandbox: plan, run, kill -9, resume, count
 	@$(BIN)/python -m jobs.demo

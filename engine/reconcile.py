@@ -26,8 +26,8 @@ from .work import Work
 
 log = structlog.get_logger("rebatch")
 TOGETHER_S = 2.0  # what ripens within so many seconds is read back together, and never too early
-BETWEEN_S = 5.0  # from the first reading to the second
-POSTPONED_S = 10.0  # until the question whether anything moves is asked again
+BETWEEN_S = 5.0  # from the first reading to the second, or `settle` if that is less
+POSTPONED_S = 10.0  # until the question whether anything moves is asked again, or `settle`
 WITNESSES = 8
 _UNCLEAR = "may have been carried out; reading back does not tell"
 _UNTRIED = "may have been carried out; it did not move, but this job has seen nothing move yet"
@@ -98,10 +98,11 @@ class Reconciler:
             await self._work.control.wait(added.wait)
 
     async def _settle(self, ripe: list[Unsettled]) -> None:
+        settle_s = self._work.spec.limits.settle
         try:
             looks = [await self._read(ripe)]
             doubtful = [unsettled for unsettled in ripe if not _has_moved(self._work.spec.kind, unsettled, looks)]
-            if doubtful and await self._work.control.sleep(BETWEEN_S):
+            if doubtful and await self._work.control.sleep(min(BETWEEN_S, settle_s)):
                 looks.append(await self._read(doubtful))
             trusted = await self._may_trust(ripe, looks)
         except RebatchError as error:
@@ -112,7 +113,7 @@ class Reconciler:
         for unsettled in ripe:
             others = not self._backlog.is_all(len(self._waiting) + len(ripe))
             if unsettled in doubtful and not trusted and others:
-                self._keep(unsettled, POSTPONED_S)
+                self._keep(unsettled, min(POSTPONED_S, settle_s))
             else:
                 await self._apply(unsettled, looks if unsettled in doubtful else looks[:1], trusted=trusted)
 
