@@ -11,7 +11,9 @@ import rich_click as click
 from click.exceptions import Exit as Ended
 
 from engine.errors import Exit, RebatchError
+from engine.redact import Redactor
 
+from ..credentials import secrets
 from .options import Settings, Tolerant, global_options
 
 click.rich_click.USE_MARKDOWN = False
@@ -77,7 +79,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command and exit with its code."""
     settings = Settings()
-    sys.stderr = Tolerant(sys.stderr)
+    sys.stderr = Tolerant(sys.stderr, Redactor(secrets()))
     try:
         sys.exit(cli.main(prog_name="rebatch", obj=settings, standalone_mode=False))
     except Ended as ended:
@@ -98,9 +100,20 @@ def main() -> None:
 
 
 def _unexpected(settings: Settings, error: Exception) -> int:
-    if settings.verbosity > 1:
-        raise error
+    if settings.debug:
+        _trace(settings, error)
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    settings.say(f"Unexpected {type(error).__name__}. This is a mistake in rebatch; -vv shows where.", important=True)
+    more = "" if settings.debug else "; --debug shows where"
+    settings.say(f"Unexpected {type(error).__name__}. This is a mistake in rebatch{more}.", important=True)
     return Exit.UNEXPECTED
+
+
+def _trace(settings: Settings, error: Exception) -> None:
+    """Log where an error came from, with its causes and, of a group, every member."""
+    import structlog  # noqa: PLC0415 - heavy, and seldom needed
+
+    from engine.log import configure  # noqa: PLC0415 - as above
+
+    configure(settings.verbosity, settings.log_format, secrets(), color=settings.colors(sys.stderr))
+    structlog.get_logger("rebatch").error("unexpected", exc_info=error)
