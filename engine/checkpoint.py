@@ -23,6 +23,7 @@ from anyio.to_thread import run_sync
 
 from . import lock
 from .errors import CheckpointError, RebatchError, UsageError
+from .private import make_folder, must_be_ours, open_private
 
 T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
@@ -89,8 +90,8 @@ class Checkpoint:
         """Make a new file, readable by its owner alone from birth, and lock it. Raises CheckpointError."""
         path = path.resolve()
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            make_folder(path.parent)
+            os.close(open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except OSError as error:
             remedy = "Choose another place: --state-dir DIR."
             raise CheckpointError(f"{path}: cannot be made: {error.strerror}.", remedy) from None
@@ -116,6 +117,7 @@ class Checkpoint:
         """Open a file to work on its job, and lock it. Raises LockedError when another process does."""
         path = path.resolve()  # a link beside it would have a lock of its own
         _must_exist(path)
+        must_be_ours(_beside(path, suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
         wal = _beside(path, "-wal")
         has_wal = wal.exists() and wal.stat().st_size > 0  # whoever only looks leaves an empty one behind
         cls.look(path).close()  # before anything is changed in it: it may be somebody else's

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
+import orjson
 import rich_click as click
 
 from engine import job as stages
@@ -49,6 +50,10 @@ class Runner:
     async def begin(self, spec: JobSpec, source: str) -> JobLedger:
         """Begin a job; --yes agrees beforehand to whatever its plan will be. Raises what stopped the job before it."""
         self._go_on()
+        if self.credentials.key in f"{source}\n{orjson.dumps(spec.raw).decode()}":
+            raise UsageError(
+                f"Job {spec.name}: the spec holds the API key, and a checkpoint would keep it.", "Take it out."
+            )
         state_dir, origin = self.settings.checkpoints, self.credentials.origin
         return await stages.create(state_dir, spec, origin=origin, source=source, approved=self.yes)
 

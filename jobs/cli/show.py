@@ -1,4 +1,7 @@
-"""Plans and reports as a person reads them. Pure: from what the checkpoint says to lines of text."""
+"""Plans and reports as a person reads them. Pure: from what the checkpoint says to lines of text.
+
+A checkpoint may come from another machine, so whatever it says is text from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 from engine.fates import ItemFate
 from engine.spec import JobSpec
-from engine.text import spreadsheet
+from engine.text import harmless, spreadsheet
 from engine.units import show_duration, show_rate
 
 MANY_GROUPS = 5
@@ -30,7 +33,8 @@ def plan_text(spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int
     """The plan: what would be done to how many items, how it was selected, and what it takes."""
     planned, in_scope, resource = job["planned"], job["in_scope"], spec.kind.resource.name
     if not planned:
-        return f"Plan {job['job']} · {spec.name}\n  Nothing to do: none of the {in_scope:,} {resource} in scope is selected."
+        nothing = f"  Nothing to do: none of the {in_scope:,} {resource} in scope is selected."
+        return _text([f"Plan {job['job']} · {spec.name}", nothing])
     lines = [
         f"Plan {job['job']} · {spec.name}",
         f"  {spec.kind.describe(spec.action)} {planned:,} {resource}, in {_count(chunks, 'request')}",
@@ -43,7 +47,7 @@ def plan_text(spec: JobSpec, job: Mapping[str, Any], groups: list[tuple[int, int
     ]
     if spec.kind.irreversible:
         lines.append("  This cannot be undone.")
-    return "\n".join(lines)
+    return _text(lines)
 
 
 def report_text(summary: Mapping[str, Any]) -> str:
@@ -60,16 +64,16 @@ def report_text(summary: Mapping[str, Any]) -> str:
     if summary["refused_because"]:
         lines.append(f"  refused: {summary['refused_because']}")
     lines += [f"  {reason['items']:,} {reason['fate']}: {reason['error']}" for reason in summary["reasons"]]
-    return "\n".join(lines)
+    return _text(lines)
 
 
 def report_markdown(summary: Mapping[str, Any]) -> str:
     """The report as Markdown; what the service said stands in code, where it can do nothing."""
     counts = summary["counts"]
     lines = [
-        f"## {summary['spec']}: {summary['state']}",
+        f"## {_code(summary['spec'])}: {summary['state']}",
         "",
-        f"Job `{summary['job']}` (`{summary['kind']}`), {counts['planned']:,} planned, completeness {summary['completeness']}.",
+        f"Job {_code(summary['job'])} ({_code(summary['kind'])}), {counts['planned']:,} planned, completeness {summary['completeness']}.",
         "",
         "| fate | items | |",
         "| --- | ---: | --- |",
@@ -80,7 +84,7 @@ def report_markdown(summary: Mapping[str, Any]) -> str:
     if summary["reasons"]:
         lines += ["", "| items | fate | why |", "| ---: | --- | --- |"]
         lines += [f"| {r['items']:,} | {r['fate']} | {_code(r['error'])} |" for r in summary["reasons"]]
-    return "\n".join(lines)
+    return _text(lines)
 
 
 def csv_lines(items: Iterable[Mapping[str, Any]], *, header: bool) -> str:
@@ -90,13 +94,16 @@ def csv_lines(items: Iterable[Mapping[str, Any]], *, header: bool) -> str:
     if header:
         writer.writerow(COLUMNS)
     for item in items:
-        writer.writerow([spreadsheet(value) if isinstance(value := item[name], str) else value for name in COLUMNS])
+        writer.writerow(
+            [spreadsheet(harmless(value)) if isinstance(value := item[name], str) else value for name in COLUMNS]
+        )
     return out.getvalue()
 
 
 def item_line(item: Mapping[str, Any]) -> str:
     """One item as a row of a table."""
-    return f"  {item['id']:>12}  {item['fate']:14}{item['http_status'] or '':>4}  {item['attempts']:>2}×  {item['error'] or ''}"
+    shown = f"  {item['id']:>12}  {item['fate']:14}{item['http_status'] or '':>4}  {item['attempts']:>2}×  {item['error'] or ''}"
+    return harmless(shown)
 
 
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> str:
@@ -107,9 +114,7 @@ def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> str:
         for job in jobs
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return _text("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def _groups_text(grouped_by: str, groups: list[tuple[int, int, int]]) -> list[str]:
@@ -151,6 +156,10 @@ def _local(iso: str) -> str:
     return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M}"
 
 
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(map(harmless, lines))
+
+
 def _code(text: str) -> str:
     """Text as a code span: no Markdown, no HTML, no table cell ends in it."""
-    return "`" + text.replace("`", "'").replace("|", "¦") + "`"
+    return "`" + harmless(text).replace("`", "'").replace("|", "¦") + "`"
