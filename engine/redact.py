@@ -65,8 +65,8 @@ def _any_form(char: str) -> str:
     r"""A pattern for one character: `c`, `\c`, `%63`, `\x63`, `\u0063`, `&#99;`, `&#x63;`, `&lt;`."""
     code = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(char):02x}")
     named = f"|{_HTML[char]}" if char in _HTML else ""
-    # A secret's own backslash may be doubled; before other characters at most three belong to a nested `repr`.
-    return rf"(?:\\{{0,3}}{re.escape(char)}|%{code}|\\{{1,2}}(?:u00|x){code}|&#0*{ord(char)};|&#[xX]0*{code};{named})"
+    # A secret's own backslash may be doubled; before any character some may come of a nested `repr`.
+    return rf"(?:\\{{0,8}}{re.escape(char)}|%{code}|\\{{1,2}}(?:u00|x){code}|&#0*{ord(char)};|&#[xX]0*{code};{named})"
 
 
 def _base64(secret: str) -> Iterable[str]:

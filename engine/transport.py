@@ -22,7 +22,6 @@ from yarl import URL
 
 from .exchange import Reply, Request
 from .redact import Redactor
-from .text import harmless
 
 # In bytes after inflating: a 0.3 MB gzip body can inflate to 300 MiB. A page of 100 results has about 0.1 MB.
 MAX_BODY = 24 * 1024 * 1024
@@ -135,7 +134,7 @@ def _inflater(encoding: str) -> zlib._Decompress | None:
     if named in {"", "identity"}:
         return None
     if named != "gzip":
-        raise ValueError(f"the answer is encoded as “{harmless(named[:40])}”, and we asked for gzip")
+        raise ValueError("the answer is compressed in a way that we did not ask for")
     return zlib.decompressobj(wbits=31)
 
 
@@ -170,6 +169,8 @@ def _reason(error: Exception) -> str:
         return "the service closed the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer broke off"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the answer is not HTTP as it should be"
     if isinstance(error, OSError):
         return _system(error)
     return str(error) if type(error) is ValueError else type(error).__name__

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
+from traceback import format_exception
 from typing import Any
 
 import rich_click as click
@@ -80,6 +82,7 @@ def main() -> None:
     """Run the command and exit with its code."""
     settings = Settings()
     sys.stderr = Tolerant(sys.stderr, Redactor(secrets()))
+    sys.unraisablehook = partial(_ignored, settings)
     try:
         sys.exit(cli.main(prog_name="rebatch", obj=settings, standalone_mode=False))
     except Ended as ended:
@@ -95,21 +98,36 @@ def main() -> None:
     except OSError as error:
         settings.say(f"Writing the output failed: {error.strerror}.", important=True)
         sys.exit(Exit.UNEXPECTED)
-    except Exception as error:  # noqa: BLE001 - the last resort: what is printed must not hold a secret
+    except KeyboardInterrupt:
+        sys.exit(Exit.SIGINT)
+    except SystemExit as ended:
+        if isinstance(ended.code, str):  # Python would print it as it is
+            settings.say(ended.code, important=True)
+            ended.code = Exit.UNEXPECTED
+        raise
+    except BaseException as error:  # noqa: BLE001 - the last resort: what is printed must not hold a secret
         sys.exit(_unexpected(settings, error))
 
 
-def _unexpected(settings: Settings, error: Exception) -> int:
+def _ignored(settings: Settings, ignored: Any) -> None:
+    """What an object said when it died, as Python says it, but harmless."""
+    if settings.debug:
+        settings.say("".join(format_exception(ignored.exc_type, ignored.exc_value, ignored.exc_traceback)))
+    else:
+        settings.say(f"Ignored an unexpected {ignored.exc_type.__name__}; --debug shows where.")
+
+
+def _unexpected(settings: Settings, error: BaseException) -> int:
     if settings.debug:
         _trace(settings, error)
-    while isinstance(error, ExceptionGroup):
+    while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     more = "" if settings.debug else "; --debug shows where"
     settings.say(f"Unexpected {type(error).__name__}. This is a mistake in rebatch{more}.", important=True)
     return Exit.UNEXPECTED
 
 
-def _trace(settings: Settings, error: Exception) -> None:
+def _trace(settings: Settings, error: BaseException) -> None:
     """Log where an error came from, with its causes and, of a group, every member."""
     import structlog  # noqa: PLC0415 - heavy, and seldom needed
 

@@ -18,6 +18,7 @@ from engine.errors import CredentialsError, Exit, RebatchError, SignalledError, 
 from engine.jobledger import JobLedger
 from engine.log import configure
 from engine.pace import Pacer
+from engine.redact import Redactor
 from engine.report import summarize
 from engine.spec import JobSpec, parse_job
 from engine.tasks import task_group
@@ -50,7 +51,8 @@ class Runner:
     async def begin(self, spec: JobSpec, source: str) -> JobLedger:
         """Begin a job; --yes agrees beforehand to whatever its plan will be. Raises what stopped the job before it."""
         self._go_on()
-        if self.credentials.key in f"{source}\n{orjson.dumps(spec.raw).decode()}":
+        kept = f"{source}\n{orjson.dumps(spec.raw).decode()}"
+        if Redactor([self.credentials.key]).text(kept) != kept:
             raise UsageError(
                 f"Job {spec.name}: the spec holds the API key, and a checkpoint would keep it.", "Take it out."
             )

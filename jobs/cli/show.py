@@ -71,9 +71,9 @@ def report_markdown(summary: Mapping[str, Any]) -> str:
     """The report as Markdown; what the service said stands in code, where it can do nothing."""
     counts = summary["counts"]
     lines = [
-        f"## {_code(summary['spec'])}: {summary['state']}",
+        f"## {_word(summary['spec'])}: {_word(summary['state'])}",
         "",
-        f"Job {_code(summary['job'])} ({_code(summary['kind'])}), {counts['planned']:,} planned, completeness {summary['completeness']}.",
+        f"Job {_code(summary['job'])} ({_code(summary['kind'])}), {counts['planned']:,} planned, completeness {_word(summary['completeness'])}.",
         "",
         "| fate | items | |",
         "| --- | ---: | --- |",
@@ -83,7 +83,7 @@ def report_markdown(summary: Mapping[str, Any]) -> str:
     ]
     if summary["reasons"]:
         lines += ["", "| items | fate | why |", "| ---: | --- | --- |"]
-        lines += [f"| {r['items']:,} | {r['fate']} | {_code(r['error'])} |" for r in summary["reasons"]]
+        lines += [f"| {r['items']:,} | {_word(r['fate'])} | {_code(r['error'])} |" for r in summary["reasons"]]
     return _text(lines)
 
 
@@ -158,6 +158,11 @@ def _local(iso: str) -> str:
 
 def _text(lines: Iterable[str]) -> str:
     return "\n".join(map(harmless, lines))
+
+
+def _word(text: str) -> str:
+    """One of our own words as it is; whatever else stands in its place, as code."""
+    return text if text.isidentifier() else _code(text)
 
 
 def _code(text: str) -> str:
