@@ -45,7 +45,7 @@ class Hostile:
     port: int = 0
     reads: Answer | None = None
     writes: Answer | None = None
-    linger: bool = False  # keep the connection open after an answer
+    linger: bool = False  # go on with chunks for ever, after an answer in chunks
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
 
@@ -80,9 +80,10 @@ class Hostile:
             await reader.readexactly(length)
             method, target, *_ = head.decode("latin-1").split(" ")
             self.asked.append(asked := Asked(method, target, head))
-            writer.write(self.answer(asked))
+            answer = self.answer(asked)
+            writer.write(answer)
             await writer.drain()
-            while self.linger:
+            while self.linger and b"chunked" in answer:
                 writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
