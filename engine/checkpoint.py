@@ -10,7 +10,6 @@ What is in it is the business of `engine.jobledger`. Facts it rests on:
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from anyio.to_thread import run_sync
 
 from . import lock
 from .errors import CheckpointError, RebatchError, UsageError
+from .private import make_folder, must_be_ours, open_private
 
 T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
@@ -94,8 +94,8 @@ class Checkpoint:
         """Make a new file, readable by its owner alone from birth, and lock it. Raises CheckpointError."""
         path = path.resolve()
         try:
-            _make_folder(path.parent)
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            make_folder(path.parent)
+            os.close(open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except OSError as error:
             remedy = "Choose another place: --state-dir DIR."
             raise CheckpointError(f"{path}: cannot be made: {error.strerror}.", remedy) from None
@@ -121,6 +121,7 @@ class Checkpoint:
         """Open a file to work on its job, and lock it. Raises LockedError when another process does."""
         path = path.resolve()  # a link beside it would have a lock of its own
         _must_exist(path)
+        must_be_ours(_beside(path, suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
         wal = _beside(path, "-wal")
         has_wal = wal.exists() and wal.stat().st_size > 0  # whoever only looks leaves an empty one behind
         cls.look(path).close()  # before anything is changed in it: it may be somebody else's
@@ -281,21 +282,6 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     mode, synchronous = ("DELETE", "EXTRA") if on_network(path) else ("WAL", "FULL")
     connection.pragma("journal_mode", mode)  # two statements in one `execute` would leave the second undone
     connection.pragma("synchronous", synchronous)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make it, with those above it, to last: SQLite syncs only the folder that its files are in."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for made in missing:
-        above = os.open(made.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(above)
-        except OSError as error:
-            if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # a file system that cannot
-                raise
-        finally:
-            os.close(above)
 
 
 def _write_again(wal: Path) -> None:

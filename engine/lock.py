@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from .errors import CheckpointError, LockedError
+from .private import open_private
 
 
 def lock_path(path: Path) -> Path:
@@ -38,7 +39,7 @@ def owner(path: Path) -> int | None:
 def take(path: Path) -> int:
     """Take the lock; the answer is the descriptor that holds it until it is closed. Raises LockedError, CheckpointError."""
     try:
-        descriptor = os.open(lock_path(path), os.O_CREAT | os.O_RDWR, 0o600)
+        descriptor = open_private(lock_path(path), os.O_CREAT | os.O_RDWR)  # not through a link: it is emptied below
     except OSError as error:
         raise CheckpointError(
             f"{lock_path(path)}: cannot be made: {error.strerror}.", "Check its permissions."

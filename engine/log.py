@@ -10,16 +10,20 @@ from typing import Any
 import orjson
 import structlog
 
+from .redact import Redactor
 from .text import harmless
-
-REDACTED = "•••"
 
 
 def configure(verbosity: int, style: str, secrets: Iterable[str], *, color: bool) -> None:
-    """Log warnings, with `verbosity` 1 what the job does, with 2 every exchange. `style` is `json` or `console`."""
+    """Log warnings, with `verbosity` 1 what the job does, with 2 every exchange. `style` is `json` or `console`.
+
+    What libraries log, and what Python warns of, takes the same way, with warnings and worse until `verbosity` is 2.
+    """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     face: Any = (
-        structlog.processors.JSONRenderer(_json) if style == "json" else structlog.dev.ConsoleRenderer(colors=color)
+        structlog.processors.JSONRenderer(_json)
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=color, exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[
@@ -33,11 +37,23 @@ def configure(verbosity: int, style: str, secrets: Iterable[str], *, color: bool
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    logging.captureWarnings(capture=True)
+    logging.basicConfig(level=level if verbosity > 1 else logging.WARNING, handlers=[_Others()], force=True)
+
+
+class _Others(logging.Handler):
+    """What libraries log, asyncio's “Task exception was never retrieved” among it, said by our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        structlog.get_logger(record.name).log(
+            record.levelno, record.getMessage(), source=record.name, exc_info=record.exc_info
+        )
 
 
 def redactor(secrets: Iterable[str]) -> structlog.types.Processor:
-    """Replaces every secret by value, wherever in an event it stands, and makes foreign text harmless."""
-    known = [secret for secret in secrets if secret]
+    """Cuts every secret out of an event, wherever in it and in whatever form it stands, and makes foreign text harmless."""
+    known = Redactor(secrets)
 
     def redact(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
         return {_text(key, known): _clean(value, known) for key, value in event.items()}
@@ -45,7 +61,7 @@ def redactor(secrets: Iterable[str]) -> structlog.types.Processor:
     return redact
 
 
-def _clean(value: Any, secrets: list[str]) -> Any:
+def _clean(value: Any, secrets: Redactor) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
@@ -55,11 +71,9 @@ def _clean(value: Any, secrets: list[str]) -> Any:
     return _text(value, secrets)
 
 
-def _text(value: Any, secrets: list[str]) -> str:
+def _text(value: Any, secrets: Redactor) -> str:
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-    for secret in secrets:
-        text = text.replace(secret, REDACTED)
-    return "\n".join(map(harmless, text.split("\n")))
+    return "\n".join(map(harmless, secrets.text(text).split("\n")))
 
 
 def _json(event: Any, **_options: Any) -> str:

@@ -16,7 +16,7 @@ from .kind import Kind, Resource, Strict
 from .text import harmless
 from .units import Tolerance, parse_duration, parse_rate, parse_tolerance
 from .where import Path, Predicate, Problem, parse_where, suggest
-from .yamlfile import Document, YamlError, parse_yaml
+from .yamlfile import MAX_BYTES, Document, YamlError, parse_yaml
 
 VERSION = 1
 LARGEST = 2**63  # beyond it no number fits into SQLite or JSON
@@ -147,7 +147,11 @@ class SpecError(UsageError):
 def load_spec(path: FilePath, kinds: Mapping[str, Kind]) -> list[JobSpec]:
     """Read a spec file. Raises SpecError with every mistake, UsageError when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # it may be a device that never ends
+        if len(data) > MAX_BYTES:
+            raise UsageError(f"{path}: it is larger than {MAX_BYTES >> 10} KiB; no spec is.", "Is it the right file?")
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}.", "Examples: rebatch init") from None
@@ -225,10 +229,11 @@ def _read_document(value: Any, kinds: Mapping[str, Kind]) -> tuple[list[JobSpec]
 
 def _repeated_names(entries: list[Any]) -> list[Problem]:
     names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    first = {name: index for index, name in reversed(list(enumerate(names))) if isinstance(name, str)}
     return [
         Problem(("jobs", index, "name"), f"the name “{name}” is taken by an earlier job")
         for index, name in enumerate(names)
-        if isinstance(name, str) and name in names[:index]
+        if isinstance(name, str) and first[name] < index
     ]
 
 

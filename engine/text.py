@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _UNSAFE = {
@@ -13,7 +14,7 @@ _UNSAFE = {
     "Zl",
     "Zp",
 }  # control, format (bidi marks among them), surrogates, unassigned
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"(^|;) *(?=[=+\-@\t\r\n＝＋－＠])")  # full-width signs count where Japanese is the language
 
 
 def harmless(text: str) -> str:
@@ -24,5 +25,8 @@ def harmless(text: str) -> str:
 
 
 def spreadsheet(text: str) -> str:
-    """Text for a CSV cell: what a spreadsheet would take for a formula begins with an apostrophe (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """Text for a CSV cell: what a spreadsheet would take for a formula begins with an apostrophe (OWASP, CSV injection).
+
+    After a semicolon, too: where the comma is for decimals, that is what separates cells, whatever is quoted.
+    """
+    return _FORMULA.sub(r"\g<0>'", text)

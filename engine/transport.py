@@ -3,13 +3,15 @@
 Facts it rests on (aiohttp 3.11–3.14): `ClientTimeout(total)` raises plain `TimeoutError` before connecting and after
 execution alike, so the trace signal `on_request_headers_sent` tells what was never sent; `repr` of a
 `ClientResponseError` contains the request's headers, so no exception of aiohttp leaves this file; a redirect would turn
-POST into GET and carry our header to another origin, so none is followed.
+POST into GET and carry our header to another origin, so none is followed; before 3.13.3 a small compressed chunk was
+inflated whole, whatever its size, so we inflate ourselves.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,9 +21,13 @@ import anyio
 from yarl import URL
 
 from .exchange import Reply, Request
+from .redact import Redactor
 
-MAX_BODY = 64 * 1024 * 1024  # bytes after inflating; a 0.3 MB gzip body can inflate to 300 MiB
-REDACTED = b"(secret)"
+# In bytes after inflating: a 0.3 MB gzip body can inflate to 300 MiB. A page of 100 results has about 0.1 MB.
+MAX_BODY = 24 * 1024 * 1024
+MAX_BODIES = 40 * 1024 * 1024  # of all answers being read at one time; with the copy of one it stays below 64 MiB
+MAX_VALUES = 500_000  # in one answer: decoded, each takes some 70 bytes, “{},” too
+_SMALL = 2 * 1024 * 1024  # bytes, in which there cannot be as many values as would matter
 _PIECE = 64 * 1024
 
 
@@ -35,6 +41,8 @@ class Transport:
         self._session = session
         self._origin = origin
         self._secrets = dict(secrets)
+        self._redactor = Redactor(secrets.values())
+        self._reading = 0  # bytes of the answers that are being read now
         self._timeout_s = timeout_s
 
     async def send(self, request: Request) -> Reply:
@@ -68,16 +76,34 @@ class Transport:
         ) as response:
             sent.status = response.status
             sent.headers_seen = {name.lower(): value for name, value in response.headers.items()}
-            return self._clean(Reply(response.status, sent.headers_seen, await _read(response)))
+            return self._clean(Reply(response.status, sent.headers_seen, await self._read(response)))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        inflater = _inflater(response.headers.get("Content-Encoding", ""))
+        try:
+            async for piece in response.content.iter_chunked(_PIECE):
+                for part in _inflated(piece, inflater):
+                    body += part
+                    self._reading += len(part)
+                    if len(body) > MAX_BODY or self._reading > MAX_BODIES:
+                        raise ValueError(f"the answer is larger than {MAX_BODY >> 20} MiB")
+        finally:
+            self._reading -= len(body)
+        if inflater and body and not inflater.eof:
+            raise ValueError("the answer broke off")
+        if len(body) > _SMALL and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+            raise ValueError(f"the answer holds more than {MAX_VALUES:,} values")
+        return bytes(body)
 
     def _clean(self, reply: Reply) -> Reply:
         """The reply without our secrets: a service may repeat them in an error, and errors are kept and shown."""
-        for secret in self._secrets.values():
-            if secret.encode() in reply.body:
-                reply = replace(reply, body=reply.body.replace(secret.encode(), REDACTED))
-            if reply.failure and secret in reply.failure:
-                reply = replace(reply, failure=reply.failure.replace(secret, REDACTED.decode()))
-        return reply
+        return replace(
+            reply,
+            headers={name: self._redactor.text(value) for name, value in reply.headers.items()},
+            body=self._redactor.data(reply.body),
+            failure=reply.failure and self._redactor.text(reply.failure),
+        )
 
 
 @asynccontextmanager
@@ -92,7 +118,8 @@ async def connect(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
         trace_configs=[trace],
-        headers={"Accept": "application/json", "User-Agent": "rebatch"},
+        headers={"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "rebatch"},
+        auto_decompress=False,
     ) as session:
         # aiohttp sends a GET again by itself, past the gate and the books; there is no public switch.
         session._retry_connection = False  # noqa: SLF001
@@ -103,13 +130,27 @@ async def _note_sent(_session: aiohttp.ClientSession, context: SimpleNamespace, 
     context.trace_request_ctx.headers = True
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for piece in response.content.iter_chunked(_PIECE):
-        body += piece
-        if len(body) > MAX_BODY:
-            raise ValueError(f"the answer is larger than {MAX_BODY >> 20} MiB")
-    return bytes(body)
+def _inflater(encoding: str) -> zlib._Decompress | None:
+    """What inflates a body of this encoding; None for one that is as it is. Raises ValueError for what we did not ask for."""
+    named = encoding.strip().lower()
+    if named in {"", "identity"}:
+        return None
+    if named != "gzip":
+        raise ValueError("the answer is compressed in a way that we did not ask for")
+    return zlib.decompressobj(wbits=31)
+
+
+def _inflated(piece: bytes, inflater: zlib._Decompress | None) -> Iterator[bytes]:
+    """A piece of a body in parts of at most `_PIECE` bytes, however much it inflates to."""
+    if inflater is None:
+        yield piece
+        return
+    try:
+        while piece and not inflater.eof:
+            yield inflater.decompress(piece, _PIECE)
+            piece = inflater.unconsumed_tail
+    except zlib.error:
+        raise ValueError("the answer is damaged: it cannot be inflated") from None
 
 
 def _os_reason(error: aiohttp.ClientConnectorError) -> str:
@@ -130,6 +171,8 @@ def _reason(error: Exception) -> str:
         return "the service closed the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer broke off"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the answer is not HTTP as it should be"
     if isinstance(error, OSError):
         return _system(error)
     return str(error) if type(error) is ValueError else type(error).__name__

@@ -6,7 +6,6 @@ predicate; every mistake is collected with its path, so that all are told at onc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
@@ -14,8 +13,8 @@ from difflib import get_close_matches
 from enum import Enum
 from operator import ge, gt, le, lt
 from typing import Any
-from warnings import catch_warnings, simplefilter
 
+from .pattern import matcher
 from .units import parse_duration
 
 Row = Mapping[str, Any]
@@ -173,12 +172,10 @@ class _Reader:
 
     def _pattern(self, field: Field, raw: Any, path: Path) -> Predicate:
         try:
-            with catch_warnings():
-                simplefilter("error")
-                pattern = re.compile(raw)
-        except (re.error, TypeError, OverflowError, RecursionError, Warning) as error:
-            return self._wrong(path, f"not a regular expression: {error}")
-        return lambda row: (value := field.read(row)) is not None and pattern.search(value) is not None
+            found = matcher(raw)
+        except ValueError as error:
+            return self._wrong(path, str(error))
+        return lambda row: (value := field.read(row)) is not None and found(value)
 
     def _value(self, field: Field, raw: Any, path: Path, *, nullable: bool) -> Any:
         if raw is None and nullable:

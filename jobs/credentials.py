@@ -14,11 +14,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engine.errors import CredentialsError, UsageError
+from engine.text import harmless
 
 from .api import KEY_HEADER, ORIGIN
 
 LOGIN_FILE = Path("~/.cekura/config.toml")
 _LINE = re.compile(r'^\s*(\w+)\s*=\s*(?:"(.*)"|([^"#]*?))\s*(?:#.*)?$')
+_SECRET = ("api_key", "access_token", "refresh_token")
+_SHORTEST = 8  # characters: what is shorter is no key, and would be cut out of words
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -54,6 +57,14 @@ def find(api_url: str | None = None, environment: Mapping[str, str] = os.environ
     return Credentials(key, origin_of(address), source)
 
 
+def secrets(environment: Mapping[str, str] = os.environ) -> set[str]:
+    """Everything that must not be shown, whether or not it can be used as a key."""
+    login = _login_file(LOGIN_FILE)
+    known = [environment.get("CEKURA_API_KEY", ""), *(login.get(name, "") for name in _SECRET)]
+    parts = {part for value in known for part in (value.strip(), *value.split())}
+    return {part for part in parts if len(part) >= _SHORTEST and part.isascii()}
+
+
 def origin_of(address: str) -> str:
     """Scheme, host and port of an address; plain HTTP is for this machine alone. Raises UsageError."""
     try:
@@ -63,7 +74,7 @@ def origin_of(address: str) -> str:
         parts, host, port = urlsplit(""), None, None
     more = "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment
     if parts.scheme not in {"http", "https"} or not host or more:
-        shown = address if "@" not in address else "(with a user name in it)"
+        shown = re.split(r"[?#]", harmless(address))[0] if "@" not in address else "(with a user name in it)"
         raise UsageError(
             f"The API address “{shown}” is not of the form https://host.",
             "Check CEKURA_API_URL or --api-url.",

@@ -45,6 +45,11 @@ def _row(value: Any) -> Row:
     return row
 
 
+def _plain(value: Any) -> Any:
+    """A value that any JSON can hold; what is nested, perhaps too deeply to be written, is known by its type alone."""
+    return value if value is None or isinstance(value, str | int | float) else type(value).__name__
+
+
 def is_busy(status: object) -> bool:
     """Whether the service is still at work on a result of this status."""
     return isinstance(status, str) and status in BUSY
@@ -174,4 +179,4 @@ class Results(Resource):
 
     def fingerprint(self, row: Row) -> list[Any]:
         """What moves when the service evaluates a result."""
-        return [row.get("status"), row.get("updated_at"), row.get("success_rate")]
+        return [_plain(row.get(name)) for name in ("status", "updated_at", "success_rate")]

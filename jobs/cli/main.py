@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
+from traceback import format_exception
 from typing import Any
 
 import rich_click as click
 from click.exceptions import Exit as Ended
 
 from engine.errors import Exit, RebatchError
+from engine.redact import Redactor
 
+from ..credentials import secrets
 from .options import Settings, Tolerant, global_options
 
 click.rich_click.USE_MARKDOWN = False
@@ -81,7 +85,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command and exit with its code."""
     settings = Settings()
-    sys.stderr = Tolerant(sys.stderr)
+    sys.stderr = Tolerant(sys.stderr, Redactor(secrets()))
+    sys.unraisablehook = partial(_ignored, settings)
     try:
         sys.exit(cli.main(prog_name="rebatch", obj=settings, standalone_mode=False))
     except Ended as ended:
@@ -97,14 +102,40 @@ def main() -> None:
     except OSError as error:
         settings.say(f"Writing the output failed: {error.strerror}.", important=True)
         sys.exit(Exit.UNEXPECTED)
-    except Exception as error:  # noqa: BLE001 - the last resort: what is printed must not hold a secret
+    except KeyboardInterrupt:
+        sys.exit(Exit.SIGINT)
+    except SystemExit as ended:
+        if isinstance(ended.code, str):  # Python would print it as it is
+            settings.say(ended.code, important=True)
+            ended.code = Exit.UNEXPECTED
+        raise
+    except BaseException as error:  # noqa: BLE001 - the last resort: what is printed must not hold a secret
         sys.exit(_unexpected(settings, error))
 
 
-def _unexpected(settings: Settings, error: Exception) -> int:
-    if settings.verbosity > 1:
-        raise error
-    while isinstance(error, ExceptionGroup):
+def _ignored(settings: Settings, ignored: Any) -> None:
+    """What an object said when it died, as Python says it, but harmless."""
+    if settings.debug:
+        settings.say("".join(format_exception(ignored.exc_type, ignored.exc_value, ignored.exc_traceback)))
+    else:
+        settings.say(f"Ignored an unexpected {ignored.exc_type.__name__}; --debug shows where.")
+
+
+def _unexpected(settings: Settings, error: BaseException) -> int:
+    if settings.debug:
+        _trace(settings, error)
+    while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    settings.say(f"Unexpected {type(error).__name__}. This is a mistake in rebatch; -vv shows where.", important=True)
+    more = "" if settings.debug else "; --debug shows where"
+    settings.say(f"Unexpected {type(error).__name__}. This is a mistake in rebatch{more}.", important=True)
     return Exit.UNEXPECTED
+
+
+def _trace(settings: Settings, error: BaseException) -> None:
+    """Log where an error came from, with its causes and, of a group, every member."""
+    import structlog  # noqa: PLC0415 - heavy, and seldom needed
+
+    from engine.log import configure  # noqa: PLC0415 - as above
+
+    configure(settings.verbosity, settings.log_format, secrets(), color=settings.colors(sys.stderr))
+    structlog.get_logger("rebatch").error("unexpected", exc_info=error)

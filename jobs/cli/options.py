@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from engine.redact import Redactor
+from engine.text import harmless
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -22,6 +25,7 @@ class Settings:
 
     quiet: bool = False
     verbosity: int = 0
+    debug: bool = False
     color: bool | None = None
     api_url: str | None = None
     log_format: str = "console"
@@ -47,20 +51,24 @@ class Settings:
     def say(self, message: str, *, important: bool = False) -> None:
         """A message for a person, on stderr; `-q` leaves only the important ones."""
         if important or not self.quiet:
-            click.echo(message, err=True)
+            click.echo("\n".join(map(harmless, message.split("\n"))), err=True)
 
 
 class Tolerant(io.TextIOBase):
-    """A stderr whose reader may go away, or whose disk may be full: a job must not stop for want of an audience."""
+    """A stderr whose reader may go away, or whose disk may be full: a job must not stop for want of an audience.
 
-    def __init__(self, stream: Any) -> None:
+    Whoever writes to it, Python's own hooks and warnings among them, writes without our secrets.
+    """
+
+    def __init__(self, stream: Any, redactor: Redactor) -> None:
         """`stream` is the real one."""
         self._stream = stream
+        self._redactor = redactor
 
     def write(self, text: str) -> int:
         """Write, if anybody listens."""
         with suppress(OSError, ValueError, AttributeError):  # it is None when it was closed from the beginning
-            self._stream.write(text)
+            self._stream.write(self._redactor.text(text))
         return len(text)
 
     def flush(self) -> None:
@@ -97,6 +105,13 @@ def _sets(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return keep
 
 
+def _louder(ctx: click.Context, option: click.Parameter, value: int) -> None:
+    """-v and --debug, in whatever order and wherever on the line they were given."""
+    settings = settings_of(ctx)
+    settings.debug = settings.debug or bool(value and option.name == "debug")
+    settings.verbosity = 2 if settings.debug else max(settings.verbosity, value)
+
+
 def _no_color(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
     if value:
         settings_of(ctx).color = False
@@ -104,7 +119,8 @@ def _no_color(ctx: click.Context, _option: click.Parameter, value: bool) -> None
 
 _OPTIONS = (
     click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_sets("quiet"), help="Say nothing unless something is wrong."),
-    click.option("-v", "--verbose", count=True, expose_value=False, callback=_sets("verbosity"), help="Log each attempt; -vv: each exchange."),
+    click.option("-v", "--verbose", count=True, expose_value=False, callback=_louder, help="Log each attempt; -vv: each exchange."),
+    click.option("--debug", is_flag=True, expose_value=False, callback=_louder, help="Log everything, and of an unexpected error the traceback; no secrets."),
     click.option("--no-color", is_flag=True, expose_value=False, callback=_no_color, help="No colours."),
     click.option("--api-url", metavar="URL", expose_value=False, callback=_sets("api_url"), help="Instead of CEKURA_API_URL."),
     click.option("--log-format", type=click.Choice(["console", "json"]), expose_value=False, callback=_sets("log_format"), help="Of the log on stderr."),

@@ -1,4 +1,7 @@
-"""Plans and reports as a person reads them. Pure: from what the checkpoint says to lines of text."""
+"""Plans and reports as a person reads them. Pure: from what the checkpoint says to lines of text.
+
+A checkpoint may come from another machine, so whatever it says is text from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from engine.fates import ItemFate
 from engine.guards import show_credits
 from engine.ledger import Tally
 from engine.spec import JobSpec
-from engine.text import spreadsheet
+from engine.text import harmless, spreadsheet
 from engine.units import show_duration, show_rate
 from engine.work import PLAN_TTL_S
 
@@ -46,7 +49,8 @@ def plan_text(
     """
     planned, in_scope, resource = job["planned"], job["in_scope"], spec.kind.resource.name
     if not planned:
-        return f"Plan {job['job']} · {spec.name}\n  Nothing to do: none of the {in_scope:,} {resource} in scope is selected."
+        nothing = f"  Nothing to do: none of the {in_scope:,} {resource} in scope is selected."
+        return _text([f"Plan {job['job']} · {spec.name}", nothing])
     lines = [
         f"Plan {job['job']} · {spec.name}",
         f"  {spec.kind.describe(spec.action)} {planned:,} {resource}, in {_count(chunks, 'request')}",
@@ -61,7 +65,7 @@ def plan_text(
     ]
     if spec.kind.irreversible:
         lines.append("  This cannot be undone.")
-    return "\n".join(lines)
+    return _text(lines)
 
 
 def report_text(summary: Mapping[str, Any]) -> str:
@@ -81,7 +85,7 @@ def report_text(summary: Mapping[str, Any]) -> str:
     lines += [f"  {reason['items']:,} {reason['fate']}: {reason['error']}" for reason in summary["reasons"]]
     if summary["state"] == "finished" and (summary["accepted"]["working"] or summary["accepted"]["hidden"]):
         lines.append(f"  look again with: rebatch resume {summary['job']}")
-    return "\n".join([*lines, *_held_text(summary)])
+    return _text([*lines, *_held_text(summary)])
 
 
 def _held_text(summary: Mapping[str, Any]) -> list[str]:
@@ -129,9 +133,9 @@ def report_markdown(summary: Mapping[str, Any]) -> str:
     """The report as Markdown; what the service said stands in code, where it can do nothing."""
     counts = summary["counts"]
     lines = [
-        f"## {summary['spec']}: {summary['state']}",
+        f"## {_word(summary['spec'])}: {_word(summary['state'])}",
         "",
-        f"Job `{summary['job']}` (`{summary['kind']}`), {counts['planned']:,} planned, completeness {summary['completeness']}.",
+        f"Job {_code(summary['job'])} ({_code(summary['kind'])}), {counts['planned']:,} planned, completeness {_word(summary['completeness'])}.",
         "",
         "| fate | items | |",
         "| --- | ---: | --- |",
@@ -142,8 +146,8 @@ def report_markdown(summary: Mapping[str, Any]) -> str:
     lines += change_markdown(summary["change"])
     if summary["reasons"]:
         lines += ["", "| items | fate | why |", "| ---: | --- | --- |"]
-        lines += [f"| {r['items']:,} | {r['fate']} | {_code(r['error'])} |" for r in summary["reasons"]]
-    return "\n".join(lines)
+        lines += [f"| {r['items']:,} | {_word(r['fate'])} | {_code(r['error'])} |" for r in summary["reasons"]]
+    return _text(lines)
 
 
 def csv_lines(items: Iterable[Mapping[str, Any]], *, header: bool) -> str:
@@ -153,14 +157,17 @@ def csv_lines(items: Iterable[Mapping[str, Any]], *, header: bool) -> str:
     if header:
         writer.writerow(COLUMNS)
     for item in items:
-        writer.writerow([spreadsheet(value) if isinstance(value := item[name], str) else value for name in COLUMNS])
+        writer.writerow(
+            [spreadsheet(harmless(value)) if isinstance(value := item[name], str) else value for name in COLUMNS]
+        )
     return out.getvalue()
 
 
 def item_line(item: Mapping[str, Any]) -> str:
     """One item as a row of a table."""
     said = item["error"] or ("" if item["after"] is None or item["before"] is None else moved(item))
-    return f"  {item['id']:>12}  {item['fate']:14}{item['http_status'] or '':>4}  {item['attempts']:>2}×  {said}"
+    shown = f"  {item['id']:>12}  {item['fate']:14}{item['http_status'] or '':>4}  {item['attempts']:>2}×  {said}"
+    return harmless(shown)
 
 
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> str:
@@ -171,9 +178,7 @@ def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> str:
         for job in jobs
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return _text("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def _meanings(summary: Mapping[str, Any]) -> list[tuple[ItemFate, str]]:
@@ -268,6 +273,15 @@ def _local(iso: str) -> str:
     return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M}"
 
 
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(map(harmless, lines))
+
+
+def _word(text: str) -> str:
+    """One of our own words as it is; whatever else stands in its place, as code."""
+    return text if text.isidentifier() else _code(text)
+
+
 def _code(text: str) -> str:
     """Text as a code span: no Markdown, no HTML, no table cell ends in it."""
-    return "`" + text.replace("`", "'").replace("|", "¦") + "`"
+    return "`" + harmless(text).replace("`", "'").replace("|", "¦") + "`"

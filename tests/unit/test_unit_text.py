@@ -188,7 +188,7 @@ def test_without_a_secret_nothing_is_replaced() -> None:
 
 def test_foreign_text_in_the_log_is_harmless() -> None:
     """An answer cannot write to the terminal by way of the log."""
-    assert log.redactor(["k"])(None, "info", {"event": "a\x1b[2Jk"}) == {"event": "a<001b>[2J•••"}
+    assert log.redactor(["k"])(None, "info", {"event": "a\x1b[2Jk"}) == {"event": "a<001b>[2J(secret)"}
 
 
 @pytest.mark.parametrize(
