@@ -19,14 +19,14 @@ KILLS = [("evaluate", 75), ("evaluate", 190), ("evaluate", 260), ("evaluate", 35
 def test_a_command_killed_at_a_step_is_resumed_to_the_same_end(tmp_path: Path, action: str, step: int) -> None:
     """Nothing is evaluated twice or left out, and what was deleted is what was planned."""
     tally = anyio.run(trial, Point(action, "kill", step, step), tmp_path)
-    assert (tally.lost, tally.doubled, tally.corrupt, tally.replays) == (0, 0, 0, [])
+    assert (tally.trials, tally.lost, tally.doubled, tally.corrupt, tally.replays) == (1, 0, 0, 0, [])
 
 
 @pytest.mark.parametrize(("how", "step"), [("sync", 12), ("full", 150), ("write", 60)])
 def test_a_command_whose_disk_fails_says_so_and_is_resumed_to_the_same_end(tmp_path: Path, how: str, step: int) -> None:
     """Exit 6, at any stage; with the disk mended nothing is lost or doubled."""
     tally = anyio.run(trial, Point("evaluate", how, step, step), tmp_path)
-    assert (tally.lost, tally.doubled, tally.corrupt, tally.replays) == (0, 0, 0, [])
+    assert (tally.trials, tally.lost, tally.doubled, tally.corrupt, tally.replays) == (1, 0, 0, 0, [])
 
 
 @pytest.mark.parametrize(("how", "code"), [("kill", -signal.SIGKILL), ("full", Exit.STOPPED)])

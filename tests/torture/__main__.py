@@ -30,7 +30,9 @@ def main() -> None:
     table = _table(names, tallies, seconds)
     print(table)
     if asked.write:
-        _write(table)
+        _write(
+            f"{table}\n\nWritten by `python -m tests.torture {' '.join(sys.argv[1:])}`, with {asked.workers} processes."
+        )
     sys.exit(not all(tally.whole for tally in tallies.values()))
 
 

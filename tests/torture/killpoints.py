@@ -187,6 +187,7 @@ async def trial(point: Point, folder: Path) -> Tally:
         )
         code, said = await here.strike(point.how, point.step)
         ended = {-signal.SIGKILL, Exit.DONE} if point.how == "kill" else {Exit.STOPPED, Exit.DONE}
+        struck = code != Exit.DONE  # else it had fewer steps this time: real processes race
         wrong = [] if code in ended else [f"ended with {code}: {said[-300:]}"]
         code, report, said = await here.finish()
         if code not in {Exit.DONE, Exit.ITEMS_FAILED}:
@@ -203,7 +204,7 @@ async def trial(point: Point, folder: Path) -> Tally:
         if not held and counts.get("confirmed", 0) + counts.get("accepted", 0) != len(wanted_results):
             wrong.append(f"the report counts {counts}")
         corrupt = sum(not _whole(path) for path in here.checkpoints) + len(wrong)
-    tally = Tally(1, lost=lost, doubled=doubled, corrupt=corrupt, held=held)
+    tally = Tally(int(struck), lost=lost, doubled=doubled, corrupt=corrupt, held=held)
     if wrong or not tally.whole:
         tally.replays.append(f"{point.replay}  # {'; '.join(wrong)}")
     return tally
