@@ -21,6 +21,7 @@ from jobs.cli.options import Settings
 from jobs.cli.runner import Runner
 from jobs.credentials import Credentials
 from jobs.sandbox.audit import evaluations
+from jobs.sandbox.sql import select
 from tests.simulation.world import World, world
 from tests.virtual_time import run
 
@@ -321,5 +322,63 @@ def test_a_person_decides_about_what_is_held(tmp_path: Path, decision: Callable[
             else:
                 assert counts[ItemFate.ACCEPTED] == sum(counts.values())
                 assert evaluated["calls"] == 0
+
+    run(story)
+
+
+def test_the_first_items_go_alone_and_the_rest_follows(tmp_path: Path) -> None:
+    """The canary is read back before anything else is sent."""
+
+    async def story() -> None:
+        async with world(tmp_path, 16, 900) as here:
+            here.read(spec(DELETE).replace("limits:", "guards: {canary: 7}\n    limits:"))
+            counts = await here.live()
+            assert counts is not None
+            assert counts[ItemFate.CONFIRMED] == sum(counts.values()) == here.audit()["deletions"]["results"] > 100
+            methods = [arrival.method for arrival in here.sandbox.arrivals.last]
+            first = methods.index("POST")
+            assert methods[first + 1] == "GET", "after the canary, a look"
+            effects = select(
+                here.sandbox.store.db, "SELECT request FROM effect WHERE kind = 'delete_result' ORDER BY rowid"
+            )
+            assert effects.count(effects[0]) == 7
+
+    run(story)
+
+
+def test_a_canary_that_dies_stops_everything_else(tmp_path: Path) -> None:
+    """The service takes the first items and does nothing with them: a guard trips, and the rest is left alone for good."""
+
+    async def story() -> None:
+        async with world(tmp_path, 16, 900) as here:
+            here.read(spec(DELETE).replace("limits:", "guards: {canary: 7}\n    limits:"))
+            here.sandbox.store.db.execute("""
+                CREATE TRIGGER keep AFTER UPDATE OF deleted_us ON result WHEN new.deleted_us IS NOT NULL
+                BEGIN UPDATE result SET deleted_us = NULL WHERE id = new.id; END""")
+            for _ in range(2):
+                with pytest.raises(GuardError, match="Of the 7 items of `guards: canary`, 7 failed"):
+                    await here.live()
+                assert sum(arrival.method == "POST" for arrival in here.sandbox.arrivals.last) == 1
+
+    run(story)
+
+
+def test_a_job_stops_when_more_fails_than_it_may(tmp_path: Path) -> None:
+    """Beyond the share of the plan nothing more is sent; whoever resumes brings new patience."""
+
+    async def story() -> None:
+        async with world(tmp_path, 17, 3000, poison=0.03) as here:
+            guarded = spec(EVALUATE % 11).replace("scope: {agent_id: 101}", "").replace("4}", "1}")
+            here.read(guarded.replace("limits:", "guards: {stop_on_failures: 10}\n    limits:"))
+            with pytest.raises(
+                GuardError, match=r"1\d of [\d,]+ items have failed; `guards: stop_on_failures` allows 10"
+            ):
+                await here.live()
+            assert here.path is not None
+            ledger = JobLedger.look(here.path)
+            counts = await ledger.counts()
+            assert 10 < counts[ItemFate.FAILED] < 20
+            assert counts[ItemFate.NOT_ATTEMPTED] > 1000
+            ledger.checkpoint.close()
 
     run(story)
