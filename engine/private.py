@@ -16,13 +16,14 @@ FOLDER_MODE = 0o700
 
 def make_folder(path: Path) -> None:
     """Make a folder and what is above it, unless it exists. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        path.mkdir(FOLDER_MODE)
-        path.chmod(FOLDER_MODE)  # a umask such as 277 would have taken our own right to write
+    if path.is_dir():
         return
-    if not path.is_dir():
-        raise NotADirectoryError(20, "Not a directory")
+    try:
+        path.mkdir(FOLDER_MODE)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(FOLDER_MODE, exist_ok=True)
+    path.chmod(FOLDER_MODE)  # a umask such as 277 would have taken our own right to write
 
 
 def open_private(path: Path, flags: int) -> int:
