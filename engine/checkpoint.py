@@ -121,7 +121,7 @@ class Checkpoint:
         """Open a file to work on its job, and lock it. Raises LockedError when another process does."""
         path = path.resolve()  # a link beside it would have a lock of its own
         _must_exist(path)
-        must_be_ours(_beside(path, suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
+        must_be_ours(_beside(path, suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock", ".orders"))
         wal = _beside(path, "-wal")
         has_wal = wal.exists() and wal.stat().st_size > 0  # whoever only looks leaves an empty one behind
         cls.look(path).close()  # before anything is changed in it: it may be somebody else's

@@ -22,6 +22,7 @@ import structlog
 from .control import Control
 from .errors import CheckpointError, PausedError, RebatchError, UsageError
 from .pace import Pacer
+from .private import sync_folder
 from .progress import Progress
 from .text import harmless
 from .units import parse_rate
@@ -206,16 +207,7 @@ def _write(file: Path, orders: Orders) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync(file.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some file systems do not sync folders
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(file.parent)
 
 
 @contextmanager

@@ -17,19 +17,17 @@ FOLDER_MODE = 0o700
 
 def make_folder(path: Path) -> None:
     """Make a folder and what is above it, unless it exists, to last. Raises OSError."""
+    if path.is_dir():
+        return
     missing = [each for each in (path, *path.parents) if not each.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        path.mkdir(FOLDER_MODE)
-        path.chmod(FOLDER_MODE)  # a umask such as 277 would have taken our own right to write
-        for made in missing:
-            _sync(made.parent)
-        return
-    if not path.is_dir():
-        raise NotADirectoryError(20, "Not a directory")
+    path.mkdir(FOLDER_MODE, exist_ok=True)
+    path.chmod(FOLDER_MODE)  # a umask such as 277 would have taken our own right to write
+    for made in missing:
+        sync_folder(made.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make sure of the names in a folder: SQLite syncs only the one that its files are in."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -3,7 +3,7 @@
 Facts it rests on (aiohttp 3.11–3.14): `ClientTimeout(total)` raises plain `TimeoutError` before connecting and after
 execution alike, so the trace signal `on_request_headers_sent` tells what was never sent; `repr` of a
 `ClientResponseError` contains the request's headers, so no exception of aiohttp leaves this file; a redirect would turn
-POST into GET and carry our header to another origin, so none is followed; before 3.13.3 a small compressed chunk was
+POST into GET and carry our header to another origin, so none is followed; before 3.13.3 (CVE-2025-69223) a chunk was
 inflated whole, whatever its size, so we inflate ourselves.
 """
 

@@ -79,7 +79,7 @@ def test_no_answer_takes_more_memory_than_is_allowed(command: Command, service: 
         done = command("plan", command.spec(DELETE, limits={**DELETE["limits"], "timeout": "10s"}))
         assert (done.code, words in done.err) == (6, True), f"{name}: {done.code} {done.err}"
         taken[name] = round(done.memory - usual, 1)
-    print(taken)
+    print(taken, usual)
     assert {name: more for name, more in taken.items() if more > ALLOWED} == {}
 
 
