@@ -15,6 +15,7 @@ from engine import held
 from engine.errors import Exit, GuardError, ServiceError, SignalledError, UsageError
 from engine.fates import ItemFate
 from engine.jobledger import JobLedger
+from engine.tasks import task_group
 from engine.work import Work
 from jobs.cli.how import How
 from jobs.cli.options import Settings
@@ -382,3 +383,46 @@ def test_a_job_stops_when_more_fails_than_it_may(tmp_path: Path) -> None:
             ledger.checkpoint.close()
 
     run(story)
+
+
+def test_what_shows_only_at_the_second_reading_counts_as_done(tmp_path: Path) -> None:
+    """The service takes longer than it was given: the first reading finds nothing moved, the second does."""
+
+    async def story() -> None:
+        async with world(tmp_path, 18, 900) as here:
+            here.read(spec(EVALUATE % 11, settle="5s", timeout="2s"))
+            counts: list[dict[str, int] | None] = []
+
+            async def live() -> None:
+                counts.append(await here.live())
+
+            async def slow_writes() -> None:
+                """Each write takes effect nine seconds after it came; reads are answered at once."""
+                here.sandbox.settings = replace(here.sandbox.settings, latency=18.0)
+                while sum(arrival.method == "POST" for arrival in here.sandbox.arrivals.last) < 2:  # noqa: ASYNC110 - virtual
+                    await anyio.sleep(0.001)
+                here.sandbox.settings = replace(here.sandbox.settings, latency=0.0)
+
+            async with task_group() as group:
+                group.start_soon(live)
+                await _until_planned(here)
+                await slow_writes()
+            assert counts[0] is not None
+            assert counts[0][ItemFate.HELD] == 0
+            assert counts[0][ItemFate.CONFIRMED] + counts[0][ItemFate.ACCEPTED] == sum(counts[0].values())
+            assert here.audit()["evaluations"]["evaluated_twice"] == 0
+
+    run(story)
+
+
+async def _until_planned(here: World) -> None:
+    """Until the plan is frozen; what follows at once is the first write."""
+    while True:
+        await anyio.sleep(0.001)
+        if here.path is None:
+            continue
+        ledger = JobLedger.look(here.path)
+        state = ledger.job["state"]
+        ledger.checkpoint.close()
+        if state in {"planned", "working"}:
+            return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.backlog import Backlog
 from engine.checkpoint import SUFFIX, Checkpoint
+from engine.control import Control
 from engine.errors import UsageError
 from engine.fates import Fate, ItemFate, Outcome
 from engine.jobledger import JobLedger
 from engine.kind import CHUNK
-from engine.ledger import Chunk, Seen, StaleAttemptError, Tally
+from engine.ledger import Chunk, Cut, Seen, StaleAttemptError, Tally
 
 APPLIED = Outcome(Fate.APPLIED, 200)
 REFUSED = Outcome(Fate.REJECTED, 400, "400 Bad Request: no")
@@ -365,3 +367,56 @@ async def _step(book: JobLedger, tokens: dict[int, tuple[int, Chunk]], what: str
                 await book.record(with_token, chunk, LOST, fate, 2.0)
         except StaleAttemptError:
             assert what != "record" or first in tokens
+
+
+def test_held_items_are_sent_again_as_they_are_now_and_nothing_else_is() -> None:
+    """The chunk is pending anew with the held items alone; the fates of the others stay what they were."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {7: 4})
+        (chunk,) = await chunks(book)
+        await book.begin(chunk, 1.0)
+        first, second, *_ = chunk.ids
+        await book.settle(
+            chunk, ItemFate.ACCEPTED, None, {first: (ItemFate.HELD, "look"), second: (ItemFate.FAILED, "no")}
+        )
+        assert set(await book.held()) == {first}
+        await book.retry_held({first: ["as it is now"]}, {})
+        (again,) = await book.pending(-1, 1000, 9)
+        assert (again.ids, again.sent) == ((first,), True)
+        assert (await book.fingerprints(again))[first] == ["as it is now"]
+        counts = await book.counts()
+        assert (counts["accepted"], counts["failed"], counts["not_attempted"], counts["held"]) == (2, 1, 1, 0)
+
+    run(use)
+
+
+def test_the_parts_of_a_refused_chunk_come_once() -> None:
+    """They are handed back by whoever cut it, and not found a second time among what is pending."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {7: 150})
+
+        async def as_planned(found: Sequence[Chunk]) -> Sequence[Chunk]:
+            return found
+
+        backlog = Backlog(book, Control(), as_planned, *await book.span())
+        first, last = await backlog.take(), await backlog.take()
+        assert first
+        assert last
+        token = await book.begin(last, 1.0)
+        refused = Outcome(Fate.REJECTED, 400, "no")
+        backlog.split(await book.narrow(token, last, refused, Cut(parts=(last.ids[:25], last.ids[25:])), 2.0))
+        backlog.over()  # the first one
+        taken: list[int] = []
+        for _ in range(2):
+            part = await backlog.take()
+            assert part
+            taken += part.ids
+        assert sorted(taken) == sorted(last.ids)
+        backlog.over()
+        backlog.over()
+        assert await backlog.take() is None
+        assert [chunk.root for chunk in await book.pending(-1, 1000, 9)] == [first.first, last.first, last.first]
+
+    run(use)
