@@ -20,8 +20,11 @@ def make_folder(path: Path) -> None:
     if path.is_dir():
         return
     missing = [each for each in (path, *path.parents) if not each.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir(FOLDER_MODE, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(FOLDER_MODE, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     path.chmod(FOLDER_MODE)  # a umask such as 277 would have taken our own right to write
     for made in missing:
         sync_folder(made.parent)
