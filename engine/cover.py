@@ -43,7 +43,7 @@ class _Interval:
     low: float
     high: float
     bottom: Sight
-    tries: int = 0  # how often the gap below it was asked for
+    tries: int = 0  # how often a gap below it was asked for
 
 
 class Coverage:
@@ -156,7 +156,7 @@ class Coverage:
                 apart.append(old)
                 continue
             lower = old if old.low <= new.low else new
-            new = _Interval(lower.low, max(old.high, new.high), lower.bottom, lower.tries)
+            new = _Interval(lower.low, max(old.high, new.high), lower.bottom, max(old.tries, new.tries))
         self._intervals = sorted([*apart, new], key=lambda interval: -interval.high)
 
     def _seek(self, width: int) -> Window:
@@ -201,16 +201,17 @@ class Coverage:
         return min(ceil(ids / self._pitch / width), first * 4 ** (tries - 1))
 
     def _descend(self, upper: _Interval, width: int, windows: float) -> Iterator[Window]:
-        row = self._lasting(self._now(upper.bottom.row) + 1)
-        while windows > 0 and self._now(row) < self.count and not self._beyond(row):
-            window = follow(self._now(row), width)
+        begin = self._now(upper.bottom.row) + 1
+        while windows > 0 and begin < self.count and not self._beyond(begin):
+            window = follow(begin, width)
+            kept = self._lasting(window.end)
             yield window
-            row = self._lasting(window.end)
+            begin = min(window.end, self._now(kept)) if self._whole else self._now(kept)
             windows -= 1
 
-    def _beyond(self, row: float) -> bool:
+    def _beyond(self, row: int) -> bool:
         """Whether a row is known to lie below the span."""
-        return self._end is not None and row >= self._end
+        return self._end is not None and row >= self._now(self._end)
 
     def _again(self, window: Window) -> Window:
         self.again += 1
