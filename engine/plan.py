@@ -77,7 +77,7 @@ def _facts(work: Work, walked: Walked, found: Tally) -> dict[str, Any]:
         "pages": walked.pages,
         "completeness": "unproven" if walked.unproven else "complete",
         "unproven_because": walked.unproven,
-        "certificate": getattr(walked, "certificate", None),
+        "certificate": walked.certificate,
         "planned_at": datetime.fromtimestamp(work.wall(), UTC).isoformat(),
         "measured": work.spec.kind.measured,
         "key": work.key,

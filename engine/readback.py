@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .client import NOT_FOUND, Client
+from .cover import Span
 from .errors import ServiceError
 from .kind import Page, Resource
 from .tasks import crew
@@ -16,7 +17,7 @@ from .work import Work
 async def read_back(work: Work, ids: Collection[int], group: int) -> dict[int, Row | None]:
     """The rows of `ids`, all of one group, as they are now; None for one that is gone."""
     found: dict[int, Row | None] = {}
-    if ids and not by_id_is_cheaper(work, len(ids)):
+    if len(ids) > _pages_of_span(work, len(ids)):
         found = await _by_walking(work, frozenset(ids), group)
     return found | await _each(work, [item for item in ids if item not in found])
 
@@ -64,5 +65,16 @@ async def _by_walking(work: Work, ids: frozenset[int], group: int) -> dict[int, 
 
     kind = work.spec.kind
     scope = kind.narrow(work.spec.scope, group)
-    await walk(work.client, kind.resource, scope, keep, work.spec.limits.concurrency)
+    span = Span(min(ids), max(ids), work.rows_behind.get(group, 0))
+    walked = await walk(work.client, kind.resource, scope, keep, work.spec.limits.concurrency, span=span)
+    work.rows_behind[group] = walked.row
     return found
+
+
+def _pages_of_span(work: Work, items: int) -> float:
+    """About how many pages hold so many neighbouring items of the plan, with what it takes to find them."""
+    job = work.ledger.job
+    rows = items * job["in_scope"] / max(1, job["planned"])
+    if job["completeness"] != "complete":  # nothing can be found by its id in such a list
+        rows = 2 * job["in_scope"]
+    return float(4 + 1.25 * rows / job["page_size"])

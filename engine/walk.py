@@ -10,69 +10,105 @@ from dataclasses import dataclass
 from typing import Any
 
 from .client import NOT_FOUND, Client
-from .cover import MIN_WIDTH, Coverage, Window, windows
+from .cover import EVERYTHING, Coverage, Span
 from .errors import ServiceError
 from .kind import CHUNK, Page, Resource
 from .tasks import crew
+from .windows import MIN_WIDTH, Window
 
 Sink = Callable[[Page], Awaitable[None]]
-MAX_ROUNDS = 40  # of asking again around gaps
+MAX_ROUNDS = 60  # of asking again around gaps, and at the end
 MAX_PASSES = 8  # of a list that cannot be certified
+TOO_SMALL = "pages are too small to overlap"
 
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """How a walk went. `unproven` says why completeness is not certain; None when it is."""
+    """How a walk went. `unproven` says why completeness is not certain; None when it is.
+
+    `row` is the row, from 0, behind the last of the span, where a next span would begin; of a whole list, its count.
+    `certificate` is the same for a person and for the checkpoint, as values that JSON can hold.
+    """
 
     count: int
     width: int
     pages: int
     unproven: str | None
+    row: int
+    certificate: dict[str, int | bool]
 
 
 async def walk(
-    client: Client, resource: Resource, scope: Any, sink: Sink, concurrency: int, dials: int | None = None
+    client: Client,
+    resource: Resource,
+    scope: Any,
+    sink: Sink,
+    concurrency: int,
+    dials: int | None = None,
+    *,
+    span: Span | None = None,
 ) -> Walked:
-    """Read the whole list into `sink`; try to connect `dials` times at most for the first page.
+    """Read the whole list into `sink`, or what it has of a span of ids; other rows may come with it.
 
+    Try to connect `dials` times at most for the first page. Where a span cannot be certified the whole list is read, as
+    often as a list that cannot be certified is.
     Raises ServiceError when a page cannot be had: a part is never taken for all.
     """
-    walker = _Walker(client, resource, scope, sink, concurrency)
+    walker = _Walker(client, resource, scope, sink, concurrency, span or EVERYTHING)
     await walker.probe(dials)
-    unproven = await walker.certify() if walker.width >= MIN_WIDTH else "pages are too small to overlap"
+    unproven = await walker.certify()
     if unproven:
         await walker.repeat()
-    return Walked(walker.coverage.count, walker.width, walker.pages, unproven)
+    return walker.walked(unproven)
 
 
 class _Walker:
-    def __init__(self, client: Client, resource: Resource, scope: Any, sink: Sink, concurrency: int) -> None:
-        self.coverage = Coverage()
+    def __init__(
+        self, client: Client, resource: Resource, scope: Any, sink: Sink, concurrency: int, span: Span
+    ) -> None:
+        self.coverage = Coverage(span)
         self.width = CHUNK  # rows that the service gives at most in one page
         self.pages = 0
+        self._passes = 1
+        self._count_before = 0
+        self._short: set[int] = set()  # rows that pages had which were not the last, and yet not full
         self._client, self._resource, self._scope = client, resource, scope
         self._sink, self._concurrency = sink, concurrency
+
+    def walked(self, unproven: str | None) -> Walked:
+        """How it went."""
+        coverage = self.coverage
+        certificate = {
+            "intervals": coverage.merged,
+            "pages": self.pages,
+            "again": coverage.again,
+            "asked_width": CHUNK,
+            "width": self.width,
+            "clamped": self.width < CHUNK,
+            "count_before": self._count_before,
+            "count_after": coverage.count,
+            "passes": self._passes,
+        }
+        return Walked(coverage.count, self.width, self.pages, unproven, coverage.row, certificate)
 
     async def probe(self, dials: int | None) -> None:
         """Ask for the first page, and find out how many rows a page really has: servers clamp in silence."""
         await self._fetch(Window(1, self.width), dials)
+        self._count_before = self.coverage.count
+        if self._short and self.width == CHUNK:
+            await self._fetch(Window(1, self.width))
 
     async def certify(self) -> str | None:
         """Read until no gap is left; the answer is why that could not be reached, or None."""
-        await self._fetch_all(windows(self.coverage.count, self.width, row=self.width))
         for _ in range(MAX_ROUNDS):
             if self.coverage.complete:
                 return None
             if not self.coverage.ordered:
                 return "ids do not descend"
             if self.width < MIN_WIDTH:
-                return "pages are too small to overlap"
-            await self._fetch_all(self.coverage.gaps(self.width))
-        return (
-            None
-            if self.coverage.complete
-            else "gaps stayed open: the list changes too fast, or its pages are too small"
-        )
+                return TOO_SMALL
+            await self._fetch_all(self.coverage.wanted(self.width))
+        return None if self.coverage.complete else self.coverage.doubt
 
     async def repeat(self) -> None:
         """Read pass after pass until one brings nothing new."""
@@ -86,6 +122,7 @@ class _Walker:
         self._sink = note
         for _ in range(MAX_PASSES):
             before = len(seen)
+            self._passes += 1
             pages = -(-self.coverage.count // self.width)
             await self._fetch_all(Window(page, self.width) for page in range(1, pages + 1))
             if before and len(seen) == before:
@@ -96,9 +133,8 @@ class _Walker:
 
         async def worker() -> None:
             for window in queue:
-                if window.start > self.coverage.count:
-                    return  # the list has become shorter, or its count was never true
-                await self._fetch(window)
+                if window.page == 1 or window.start < self.coverage.count:  # else the list has become shorter
+                    await self._fetch(window)
 
         await crew(self._concurrency, worker)
 
@@ -113,11 +149,18 @@ class _Walker:
             return
         page = self._decode(reply.body)
         ids = [row["id"] for row in page.rows]
-        if page.more and 0 < len(ids) < window.size:  # clamped: this page began where a page of this size begins
+        if page.more and 0 < len(ids) < window.size and self._is_clamped(len(ids)):
             self.width = min(self.width, len(ids))
-            window = Window(window.page, len(ids))
+            window = Window(window.page, len(ids))  # it began where a page of this size begins
         self.coverage.add(window, ids, page.count, more=page.more, asked=asked)
         await self._sink(page)
+
+    def _is_clamped(self, rows: int) -> bool:
+        """Whether the service gives no more rows in a page; else the list became shorter between COUNT and SELECT."""
+        likely = self.coverage.answers == 0 and rows >= MIN_WIDTH
+        believed = likely or rows in self._short
+        self._short.add(rows)
+        return believed
 
     def _decode(self, body: bytes) -> Page:
         try:

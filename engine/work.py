@@ -6,7 +6,7 @@ import hmac
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from .client import Client
@@ -37,6 +37,7 @@ class Work:
     planned_at: float = -inf  # when this process finished the plan, on the event loop's clock
     key: str = ""  # what tells the key in use from another: see `mark_of`
     obey: Callable[[], None] = lambda: None  # look at the orders now
+    rows_behind: dict[int, int] = field(default_factory=dict)  # by group, the row behind what was read back last
     failed: int = 0  # items, in this process: whoever resumes brings new patience
 
     def fail(self, items: int) -> None:
