@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from math import ceil, inf
 from operator import neg
 from typing import NamedTuple
@@ -170,7 +170,7 @@ class Coverage:
 
     def _fill(self, width: int) -> Iterator[Window]:
         intervals = self._intervals
-        for upper, lower in pairwise([*intervals, None]):
+        for upper, lower in zip_longest(intervals, intervals[1:]):
             if upper.low == -inf:
                 continue
             upper.tries += 1
@@ -198,7 +198,7 @@ class Coverage:
 
     def _estimate(self, ids: float, width: int, tries: int, first: int = 1) -> float:
         """How many windows so many ids may fill: a guess, so few at first, and more if they were not enough."""
-        return min(ceil(ids / self._pitch / width), first * 4 ** (tries - 1))
+        return min(ceil(ids / self._pitch / width), first << 2 * (tries - 1))
 
     def _descend(self, upper: _Interval, width: int, windows: float) -> Iterator[Window]:
         begin = self._now(upper.bottom.row) + 1

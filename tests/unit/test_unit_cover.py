@@ -1,258 +1,58 @@
-"""The certified walk's bookkeeping, driven by every schedule of a moving list that Hypothesis can think of."""
+"""The certified walk's bookkeeping: windows that overlap, intervals that merge, what shows the end, where a span begins."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
-from random import Random
+from math import inf
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.cover import MIN_WIDTH, Coverage, Window, aim, overlap, windows
-
-ROUNDS = 40
-
-
-@dataclass
-class Table:
-    """A list of descending ids behind DRF's paginator: COUNT and SELECT are two moments, the slice is cut at the count."""
-
-    ids: list[int]
-    largest: int  # the server's maximum page size
-    top: int = 0
-    always: set[int] = field(default_factory=set)
-    ever: set[int] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.top = max(self.ids, default=0)
-        self.always, self.ever = set(self.ids), set(self.ids)
-
-    def insert(self) -> None:
-        """A new row at the head."""
-        self.top += 3
-        self.ids.insert(0, self.top)
-        self.ever.add(self.top)
-
-    def delete(self, where: float) -> None:
-        """A row anywhere: 0 is the head, 1 the end."""
-        if self.ids:
-            self.always.discard(self.ids.pop(min(int(where * len(self.ids)), len(self.ids) - 1)))
-
-    def change(self, code: int) -> None:
-        """One change, by number."""
-        if code % 3:
-            self.delete((code % 100) / 99)
-        else:
-            self.insert()
+from engine.cover import Coverage, Span
+from engine.sight import Sight
+from engine.windows import HEAD, MIN_WIDTH, Window, aim, follow, last, overlap
 
 
-@dataclass
-class Request:
-    """A page on its way: asked for, then counted, then read."""
-
-    window: Window
-    asked: int  # how many answers there were when it was asked for
-    counted: int | None = None
-    more: bool = False
-    top: int = 0  # the head's id when the list was counted
+def chain(count: int, width: int) -> int:
+    """How many windows a list of `count` rows takes."""
+    row = windows = 0
+    while row < count:
+        row = follow(row, width).end if row else width
+        windows += 1
+    return windows
 
 
-class Walk:
-    """The walk as `engine.walk` does it, without a network: `step` moves one of the requests in flight on by a query."""
-
-    def __init__(self, table: Table, in_flight: int) -> None:
-        self.table, self.width = table, 100
-        self.coverage = Coverage()
-        self.seen: set[int] = set()
-        self.rounds = self.pages = 0
-        self.racers: set[int] = set()  # rows inserted between COUNT and SELECT of a last page, which pushed others out
-        self.verdict: str | None = None
-        self.flying: list[Request] = []
-        self._slots = in_flight
-        self._queue: Iterator[Window] = iter([Window(1, 100)])
-        self._first = True
-        self._refill()
-
-    def step(self, which: int = 0) -> None:
-        """One query of one request in flight."""
-        request = self.flying[which % len(self.flying)]
-        size = min(request.window.size, self.table.largest)
-        start = (request.window.page - 1) * size
-        if request.counted is None:
-            request.counted, request.top = len(self.table.ids), self.table.top
-            pages = max(1, -(-request.counted // size))
-            request.more = request.window.page < pages
-            if request.window.page <= pages:
-                return
-            self.coverage.miss(request.window)
-        else:
-            stop = min(start + size, request.counted)
-            self._take(request, self.table.ids[start:stop])
-            if not request.more and len(self.table.ids) > request.counted:
-                self.racers.update(row for row in self.table.ids if row > request.top)
-        self.flying.remove(request)
-        self._refill()
-
-    def _take(self, request: Request, ids: list[int]) -> None:
-        window = request.window
-        assert request.counted is not None
-        self.seen.update(ids)
-        if request.more and 0 < len(ids) < window.size:
-            self.width = min(self.width, len(ids))
-            window = Window(window.page, len(ids))
-        self.coverage.add(window, ids, request.counted, more=request.more, asked=request.asked)
-
-    def _refill(self) -> None:
-        while self.verdict is None and len(self.flying) < self._slots:
-            window = next(self._queue, None)
-            if window is not None:
-                self.pages += 1
-                self.flying.append(Request(window, self.coverage.answers))
-            elif self.flying:
-                return
-            else:
-                self._next_round()
-
-    def _next_round(self) -> None:
-        if self.width < MIN_WIDTH:
-            self.verdict = "small"
-        elif self._first:
-            self._first = False
-            self._queue = windows(self.coverage.count, self.width, row=self.width)
-        elif self.coverage.complete:
-            self.verdict = "complete"
-        elif not self.coverage.ordered:
-            self.verdict = "unordered"
-        elif self.rounds == ROUNDS:
-            self.verdict = "too fast"
-        else:
-            self.rounds += 1
-            self._queue = iter(self.coverage.gaps(self.width))
-
-
-def descending(size: int) -> list[int]:
-    """Ids with room between them."""
-    return [7 * number for number in range(size, 0, -1)]
-
-
-def drive(table: Table, in_flight: int, schedule: list[int]) -> Walk:
-    """Walk while the schedule lasts, then to the end on a quiet list."""
-    walk = Walk(table, in_flight)
-    codes = deque(schedule)
-    while walk.verdict is None:
-        code = codes.popleft() if codes else 0
-        if code < 0:
-            table.change(-code)
-        else:
-            walk.step(code)
-    return walk
-
-
-def assert_certain(walk: Walk) -> None:
-    """What “complete” promises, and that nothing was invented.
-
-    One exception is known: two inserts that race with the two reads of the end, each of them between COUNT and SELECT,
-    while something is deleted in between, look to any client like a list that is one row shorter.
-    """
-    assert walk.seen <= walk.table.ever
-    if walk.verdict == "complete" and len(walk.racers) < 2:
-        assert walk.table.always <= walk.seen
-
-
-@settings(max_examples=1000)
-@given(
-    size=st.integers(0, 120),
-    largest=st.integers(11, 30),
-    in_flight=st.integers(1, 4),
-    schedule=st.lists(st.one_of(st.integers(0, 7), st.integers(-99, -1)), max_size=150),
-)
-def test_a_walk_that_says_complete_has_seen_whatever_was_there_throughout(
-    size: int, largest: int, in_flight: int, schedule: list[int]
-) -> None:
-    """Rows come at the head and go anywhere between any two queries, and still nothing that stayed is missed."""
-    assert_certain(drive(Table(descending(size), largest), in_flight, schedule))
-
-
-@settings(max_examples=2000)
-@given(
-    seed=st.integers(0, 2**32),
-    size=st.integers(0, 90),
-    largest=st.integers(11, 16),
-    in_flight=st.integers(1, 8),
-    churn=st.floats(0, 0.5),
-    inserts=st.floats(0, 1),
-)
-def test_a_storm_of_inserts_and_deletes_makes_no_walk_lie(
-    seed: int, size: int, largest: int, in_flight: int, churn: float, inserts: float
-) -> None:
-    """The same with longer schedules of dice: light churn, heavy churn, deletions alone, inserts alone."""
-    dice = Random(seed)
-    schedule = [
-        (-3 if dice.random() < inserts else -dice.randrange(33) * 3 - 1) if dice.random() < churn else dice.randrange(8)
-        for _ in range(200)
-    ]
-    assert_certain(drive(Table(descending(size), largest), in_flight, schedule))
-
-
-def test_one_insert_cannot_hide_the_last_row_from_two_reads_in_flight_at_once() -> None:
-    """Two reads of the end that were under way together are one witness: the same insert pushed the row out of both."""
-    table = Table(descending(27), 14)
-    walk = Walk(table, 2)
-    walk.step()
-    walk.step()  # the first page: 27 rows, 14 at most in a page; now pages 2 of 13 and 3 of 12 are asked for
-    table.delete(0.79)
-    walk.step(0)
-    walk.step(1)  # both are counted: 26 rows, so each of them is the last page
-    table.insert()
-    while walk.verdict is None:
-        walk.step()
-    assert walk.verdict != "complete" or table.always <= walk.seen
-
-
-@given(size=st.integers(0, 3000), largest=st.integers(13, 100), in_flight=st.integers(1, 16))
-def test_a_quiet_list_is_proven_complete(size: int, largest: int, in_flight: int) -> None:
-    """Where nothing changes, the walk ends with a proof, whatever the page size."""
-    walk = drive(Table(descending(size), largest), in_flight, [])
-    assert walk.verdict == "complete"
-    assert walk.seen == walk.table.ever
-
-
-@pytest.mark.parametrize("largest", [100, 90, 75])
-@pytest.mark.parametrize("pages", [20, 33, 80])
-def test_a_quiet_list_costs_little_more_than_its_pages(largest: int, pages: int) -> None:
-    """At most a quarter more requests than pages, and three: what the overlap and the second look at the end cost."""
-    walk = drive(Table(descending(pages * largest), largest), 8, [])
-    assert walk.pages <= 1.25 * pages + 3
-
-
-@pytest.mark.parametrize("largest", [13, 20, 35, 50, 60])
-def test_small_pages_cost_at_most_half_as_much_again(largest: int) -> None:
-    """The smaller the page, the coarser the choice of windows."""
-    walk = drive(Table(descending(40 * largest), largest), 8, [])
-    assert walk.pages <= 1.6 * 40 + 3
-
-
-@given(width=st.integers(MIN_WIDTH, 100), row=st.integers(0, 2_000_000))
+@given(width=st.integers(MIN_WIDTH, 100), row=st.integers(1, 2_000_000))
 @example(width=11, row=27_720)
 @example(width=12, row=27_720)
 @example(width=15, row=360_360)
 def test_every_window_overlaps_the_one_before_and_goes_on(width: int, row: int) -> None:
     """From any row on, the next window begins before it, shares rows with what is known, and ends beyond it."""
-    window = next(windows(row + 1, width, row=row))
-    assert window.end > row
+    window = follow(row, width)
     shared = max(0, row - overlap(width))
+    assert window.end > row
     assert window.start <= (shared if aim(shared, width).end > row else row)
     assert width // 2 <= window.size <= width
 
 
+@given(width=st.integers(MIN_WIDTH, 100), row=st.integers(1, 100_000))
+def test_no_window_that_overlaps_reaches_further(width: int, row: int) -> None:
+    """What can follow a window can follow one that reaches further, so the furthest is the best: a chain cannot be shorter."""
+    shared = max(0, row - overlap(width))
+    assert follow(row, width).end >= max(Window(shared // size + 1, size).end for size in range(1, width + 1))
+
+
+@pytest.mark.parametrize("width", range(55, 101, 5))
+def test_windows_of_a_service_that_clamps_a_little_cost_a_quarter_more_at_most(width: int) -> None:
+    """The overlap, and that only multiples of a size can be asked for."""
+    assert chain(100_000, width) <= 1.25 * 100_000 / width
+
+
 @pytest.mark.parametrize("width", [11, 12])
 def test_windows_of_the_smallest_pages_reach_the_end_of_a_long_list(width: int) -> None:
-    """The lazily made windows of a list of 30,000 rows come to an end."""
-    assert sum(1 for _ in islice(windows(30_000, width, row=width), 30_000)) < 30_000
+    """Where every size divides the row no window reaches beyond it, and the chain goes on all the same."""
+    assert chain(30_000, width) < 30_000
 
 
 @given(width=st.integers(MIN_WIDTH, 100), row=st.integers(-5, 10_000))
@@ -261,6 +61,13 @@ def test_a_window_is_aimed_so_that_it_holds_its_row(width: int, row: int) -> Non
     window = aim(row, width)
     assert window.start <= max(0, row) < window.end
     assert window.page >= 1
+
+
+@given(width=st.integers(MIN_WIDTH, 100), count=st.integers(1, 10_000))
+def test_the_last_window_holds_the_last_row(width: int, count: int) -> None:
+    """The page that is asked for to see the end."""
+    window = last(count, width)
+    assert window.start < count <= window.end
 
 
 def test_rows_that_rise_are_never_called_complete() -> None:
@@ -292,11 +99,19 @@ def test_a_last_page_as_long_as_counted_is_read_again() -> None:
     coverage = Coverage()
     coverage.add(Window(1, 100), [9, 8], 2, more=False)
     assert not coverage.complete
-    assert coverage.gaps(100)
+    assert list(coverage.wanted(100)) == [Window(1, 100)]
 
 
-def test_an_empty_list_is_complete_only_if_it_was_counted_empty() -> None:
-    """No rows with a count above zero proves nothing."""
+def test_one_page_read_twice_with_a_new_row_proves_nothing() -> None:
+    """Rows 9 to 1: 1 was cut off by 10, then 2 was deleted and 11 came in the same way. The second read has a new row."""
+    coverage = Coverage()
+    coverage.add(Window(1, 100), [10, 9, 3, 2], 4, more=False)
+    coverage.add(Window(1, 100), [11, 10, 9, 3], 4, more=False)
+    assert not coverage.complete
+
+
+def test_an_empty_list_is_complete_only_if_its_head_was_looked_at() -> None:
+    """No rows further down prove nothing."""
     coverage = Coverage()
     coverage.add(Window(2, 100), [], 150, more=False)
     assert not coverage.complete
@@ -309,7 +124,198 @@ def test_pages_that_do_not_overlap_leave_a_gap_that_is_asked_for() -> None:
     coverage = Coverage()
     coverage.add(Window(1, 20), list(range(200, 180, -1)), 60, more=True)
     coverage.add(Window(3, 20), list(range(179, 159, -1)), 60, more=False)  # was there a 180?
-    coverage.add(Window(3, 20), list(range(179, 159, -1)), 60, more=False)
     assert not coverage.complete
-    (gap,) = coverage.gaps(20)
+    gap = next(iter(coverage.wanted(20)))
     assert gap.start <= 19 < gap.end
+
+
+TOP, END = list(range(300, 200, -1)), list(range(201, 101, -1))
+
+
+class Long:
+    """A list of two pages, 300 to 102 with one row shared, of which the end must be seen."""
+
+    def __init__(self) -> None:
+        self.coverage = Coverage()
+        self.coverage.add(Window(1, 100), TOP, 199, more=True)
+
+    def end(self, ids: list[int] = END, count: int = 199, asked: int | None = None) -> None:
+        """A look at the end; by default it holds as many rows as were counted."""
+        self.coverage.add(Window(2, 99), ids[-(count - 99) :], count, more=False, asked=asked)
+
+    def head(self, newest: int, asked: int | None = None) -> None:
+        """A look at the head."""
+        self.coverage.add(HEAD, [newest], 199, more=True, asked=asked)
+
+
+def test_two_looks_at_the_end_between_equal_heads_show_it() -> None:
+    """Nothing was inserted meanwhile, so nothing was cut off."""
+    long = Long()
+    long.end()
+    long.end()
+    assert not long.coverage.complete
+    long.head(300)
+    assert long.coverage.complete
+
+
+def test_the_walk_asks_for_what_would_show_the_end() -> None:
+    """The end once more, then the head."""
+    long = Long()
+    long.end()
+    (window,) = long.coverage.wanted(100)
+    assert window.start < 199 <= window.end
+    long.end()
+    assert list(long.coverage.wanted(100)) == [HEAD]
+
+
+def test_two_equal_looks_at_the_end_prove_nothing_if_the_head_has_changed() -> None:
+    """Each was raced by an insertion of its own, with a deletion in between: the last row was cut off twice."""
+    long = Long()
+    long.end()
+    long.end()
+    long.head(302)
+    assert not long.coverage.complete
+
+
+def test_one_look_between_equal_heads_is_not_enough() -> None:
+    """The row that cut off the last one may have been deleted before the second look at the head."""
+    long = Long()
+    long.end()
+    long.head(300)
+    assert not long.coverage.complete
+
+
+def test_a_list_that_was_seen_to_change_is_looked_at_a_third_time() -> None:
+    """Rows that come and go unseen between two looks are likely only where rows come and go."""
+    long = Long()
+    long.coverage.add(HEAD, [300], 200, more=True)
+    long.end()
+    long.end()
+    long.head(300)
+    before = long.coverage.complete
+    long.end()
+    long.head(300)
+    assert (before, long.coverage.complete) == (False, True)
+
+
+def test_two_looks_that_were_under_way_together_count_once() -> None:
+    """The same row may have cut off the last one in both."""
+    long = Long()
+    asked = long.coverage.answers
+    long.end(asked=asked)
+    long.end(asked=asked)
+    long.head(300)
+    assert not long.coverage.complete
+
+
+def test_a_look_at_the_end_asked_for_before_the_head_was_seen_does_not_count() -> None:
+    """Something may have been inserted between the two."""
+    long = Long()
+    long.head(301)
+    asked = long.coverage.answers
+    long.head(303)
+    long.end(asked=asked)
+    long.end()
+    long.head(303)
+    assert not long.coverage.complete
+
+
+def test_a_look_at_the_end_answered_after_the_head_was_asked_for_does_not_count() -> None:
+    """The head may have been read before it."""
+    long = Long()
+    long.end()
+    asked = long.coverage.answers
+    long.end()
+    long.head(300, asked=asked)
+    assert not long.coverage.complete
+
+
+def test_more_rows_under_the_same_head_void_the_looks_before() -> None:
+    """Something came that was not at the head, so the head tells nothing."""
+    long = Long()
+    long.end(count=198)
+    long.end(count=199)
+    long.head(300)
+    assert not long.coverage.complete
+
+
+SPAN = Span(401, 600, 0)
+
+
+def page(first: int, number: int) -> list[int]:
+    """So many ids down from `first`."""
+    return list(range(first, first - number, -1))
+
+
+def test_a_span_is_complete_once_its_ids_are_covered() -> None:
+    """What lies above it and below it is not asked for."""
+    coverage = Coverage(SPAN)
+    coverage.add(Window(5, 100), page(610, 100), 1000, more=True)
+    coverage.add(Window(6, 95), page(515, 95), 1000, more=True)
+    before = coverage.complete
+    coverage.add(Window(6, 100), page(421, 100), 1000, more=True)
+    assert (before, coverage.complete) == (False, True)
+    assert coverage.row == 521
+
+
+def test_a_span_with_no_rows_is_complete_when_the_place_was_seen() -> None:
+    """One page that reaches from above it to below it."""
+    coverage = Coverage(SPAN)
+    coverage.add(Window(5, 100), [*page(610, 5), *page(350, 95)], 1000, more=True)
+    assert coverage.complete
+    assert coverage.row == 405
+
+
+def test_pages_above_and_below_a_span_do_not_make_it_complete() -> None:
+    """Between them all of it may lie."""
+    coverage = Coverage(SPAN)
+    coverage.add(Window(4, 100), page(700, 100), 1000, more=True)
+    coverage.add(Window(5, 100), page(400, 100), 1000, more=True)
+    assert not coverage.complete
+
+
+def test_a_span_below_the_end_of_the_list_is_complete_when_the_end_is_certain() -> None:
+    """As certain as the end of a whole walk: one look does not do."""
+    coverage = Coverage(Span(1, 50, 0))
+    coverage.add(Window(1, 100), TOP, 199, more=True)
+    coverage.add(Window(2, 99), END, 199, more=False)
+    coverage.add(Window(2, 99), END, 199, more=False)
+    before = coverage.complete
+    coverage.add(HEAD, [300], 199, more=True)
+    assert (before, coverage.complete) == (False, True)
+    assert coverage.row == 199
+
+
+@given(
+    gaps=st.lists(st.integers(1, 10_000), min_size=1, max_size=600),
+    place=st.floats(0, 1),
+    guess=st.integers(-100, 900),
+)
+def test_a_row_is_found_in_a_dozen_pages_however_uneven_the_ids(gaps: list[int], place: float, guess: int) -> None:
+    """What the ids suggest, and half-way, by turns."""
+    ids = sorted((sum(gaps[: number + 1]) for number in range(len(gaps))), reverse=True)
+    sight = Sight(ids[int(place * (len(ids) - 1))], guess)
+    for _ in range(12):
+        start = max(0, min(len(ids) - 1, round(sight.row)) - 2)
+        rows = ids[start : start + 10]
+        sight.learn(start, rows, 1)
+        if sight.target in rows:
+            break
+    assert ids[round(sight.row)] == sight.target
+
+
+def test_the_gap_below_the_last_page_of_a_list_that_lost_its_end_is_no_page_beyond_it() -> None:
+    """After “Invalid page.” the count is not known: the head is asked, which tells it."""
+    coverage = Coverage()
+    coverage.add(Window(1, 100), TOP, 1000, more=True)
+    coverage.miss(Window(9, 95))
+    assert list(coverage.wanted(100)) == [HEAD]
+    assert all(window.start < 760 for window in islice(coverage.wanted(100), 5))
+
+
+def test_everything_is_a_span_without_ends() -> None:
+    """A whole walk asks for the second page after the first."""
+    coverage = Coverage(Span(-inf, inf, 0))
+    coverage.add(Window(1, 100), TOP, 1000, more=True)
+    window = next(iter(coverage.wanted(100)))
+    assert window.start < 100 < window.end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,15 +12,18 @@ from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
+from hypothesis import given, settings
 
 from engine.client import Client
 from engine.control import Control
+from engine.cover import Span
 from engine.errors import CredentialsError, ServiceError, StoppedError
 from engine.kind import Page
 from engine.pace import Pacer
 from engine.transport import connect
 from engine.walk import Walked, walk
 from jobs.results import Results, Scope
+from tests.torture.walk_storms import Storm, check, fly, storms
 from tests.virtual_time import run
 
 T = TypeVar("T")
@@ -88,8 +92,8 @@ async def client_of(
         await runner.cleanup()
 
 
-def walked(listing: List, concurrency: int = 8) -> tuple[Walked, list[int]]:
-    """Walk over a list; the answer is how it went and the ids that came, in the order in which they came."""
+def walked(listing: List, concurrency: int = 8, span: Span | None = None) -> tuple[Walked, list[int]]:
+    """Walk over a list, or a span; the answer is how it went and the ids that came, in the order in which they came."""
     ids: list[int] = []
 
     async def sink(page: Page) -> None:
@@ -97,7 +101,7 @@ def walked(listing: List, concurrency: int = 8) -> tuple[Walked, list[int]]:
 
     async def main() -> Walked:
         async with client_of(listing.answer) as client:
-            return await walk(client, Results(), Scope(), sink, concurrency)
+            return await walk(client, Results(), Scope(), sink, concurrency, span=span)
 
     return run(main), ids
 
@@ -257,3 +261,118 @@ def test_draining_ends_a_walk() -> None:
     with pytest.raises(StoppedError):
         run(main)
     assert listing.requests <= 20
+
+
+@settings(max_examples=300)
+@given(storm=storms(spans=False))
+def test_a_walk_that_says_complete_has_seen_whatever_was_there_throughout(storm: Storm) -> None:
+    """Whatever comes and goes between any two queries. `make torture` flies through many more of these storms."""
+    check(storm, Counter())
+
+
+@settings(max_examples=300)
+@given(storm=storms(spans=True))
+def test_a_span_that_is_complete_has_been_seen_whatever_moved_it(storm: Storm) -> None:
+    """The same for the ids of a span, also while a hundred rows at once are deleted above it."""
+    check(storm, Counter())
+
+
+@pytest.mark.parametrize("inserts", [0.0, 0.5, 1.0])
+def test_a_list_that_drifts_by_half_a_row_a_request_costs_a_quarter_more_at_most(inserts: float) -> None:
+    """Against one plain pass over its pages, requests overtaking each other as they do."""
+    requests = [
+        fly(Storm(seed, 40_000, churn=0.25, inserts=inserts, overtaking=2, calm_after=10**9)).service.requests
+        for seed in range(3)
+    ]
+    assert sorted(requests)[1] <= 1.25 * 400
+
+
+def test_a_list_whose_head_never_stands_still_is_not_called_complete() -> None:
+    """Rows keep coming while its end is looked at."""
+    flown = fly(Storm(1, 300, churn=1.0, inserts=1.0, calm_after=10**9))
+    assert flown.walked is not None
+    assert flown.walked.unproven == "new rows kept coming while its end was looked at"
+
+
+@pytest.mark.parametrize("off", [0, -40, 700, -3000, 20_000])
+@pytest.mark.parametrize("stride", [1, 50])
+def test_a_span_costs_its_pages_wherever_it_has_gone(off: int, stride: int) -> None:
+    """The guess may be thousands of rows off."""
+    flown = fly(Storm(5, 20_000, stride=stride, span=(0.5, 0.66, off)))
+    assert flown.walked is not None
+    assert flown.walked.unproven is None
+    assert flown.walked.row == 13_200
+    assert flown.service.requests <= 1.2 * 32 + 8
+
+
+def test_a_span_is_followed_while_we_delete_above_it() -> None:
+    """At every fourth request a chunk of a hundred rows is gone, and all below it moves up."""
+    flown = fly(Storm(5, 20_000, churn=0.1, inserts=0.0, burst=100, calm_after=10**9, span=(0.5, 0.66, 0)))
+    assert flown.walked is not None
+    assert flown.walked.unproven is None
+    assert flown.service.requests <= 3 * 32
+
+
+@pytest.mark.parametrize(
+    ("span", "row"),
+    [(Span(3001, 4000, 0), 0), (Span(1001, 1001, 990), 1000), (Span(-500, 0, 1990), 2000), (Span(1, 5, 0), 2000)],
+)
+def test_a_span_that_is_small_or_gone_takes_a_few_requests(span: Span, row: int) -> None:
+    """Above the list, one row, below the list, its end."""
+    listing = List(list(range(2000, 0, -1)))
+    how, ids = walked(listing, span=span)
+    assert how.unproven is None
+    assert how.row == row
+    assert listing.ever & set(range(int(span.low), int(span.high) + 1)) <= set(ids)
+    assert listing.requests <= 8
+
+
+def test_a_span_of_an_empty_list_takes_one_request() -> None:
+    """There is nothing to look for."""
+    listing = List([])
+    how, _ = walked(listing, span=Span(1, 100, 5000))
+    assert (how.unproven, how.row, listing.requests) == (None, 0, 1)
+
+
+def test_a_span_of_a_list_out_of_order_is_read_with_all_the_rest() -> None:
+    """It cannot be found, so everything is read, and nothing is claimed."""
+    listing = List(list(range(1, 501)))
+    how, ids = walked(listing, span=Span(100, 200, 150))
+    assert how.unproven == "ids do not descend"
+    assert set(ids) == listing.ever
+
+
+def test_the_certificate_says_how_the_walk_went() -> None:
+    """Values that JSON can hold, for the checkpoint and for a person."""
+    listing = List(list(range(2000, 0, -1)), 50)
+    how, _ = walked(listing)
+    assert json.loads(json.dumps(how.certificate)) == {
+        "intervals": listing.requests,
+        "pages": listing.requests,
+        "again": 2,
+        "asked_width": 100,
+        "width": 50,
+        "clamped": True,
+        "count_before": 2000,
+        "count_after": 2000,
+        "passes": 1,
+    }
+
+
+def test_a_first_page_cut_short_by_a_deletion_is_not_taken_for_a_small_page_size() -> None:
+    """COUNT said 150, and then only five rows were left: the service clamps nothing."""
+
+    class Cut(List):
+        async def answer(self, request: web.Request) -> web.Response:
+            first, self.requests = self.requests == 0, self.requests + 1
+            if not first:
+                return await super().answer(request)
+            del self.ids[5:]
+            self.always = set(self.ids)
+            rows = [{"id": each} for each in self.ids]
+            return web.json_response({"count": 150, "next": "x", "previous": None, "results": rows})
+
+    how, ids = walked(Cut(list(range(150, 0, -1))))
+    assert how.unproven is None
+    assert how.width == 100
+    assert set(ids) == set(range(150, 145, -1))
