@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from itertools import takewhile
 from math import inf
 
 import anyio
@@ -64,6 +65,7 @@ class Backlog:
     def split(self, parts: Sequence[Chunk]) -> None:
         """In place of a chunk that was taken, put these; the smallest goes first, so that one culprit is found soon."""
         self._open += len(parts) - 1
+        self._adopted.update(part.first for part in parts)  # else they might be found among what is pending, too
         for part in parts:
             self._put(part, -inf)
         self._wake()
@@ -83,34 +85,45 @@ class Backlog:
         self._returned.clear()
 
     async def _next_returned(self) -> Chunk | None:
-        """The one that is due, after a look at all that have come back: after an outage, that is one look for all."""
-        waiting, self._returned = self._returned, []
+        """The one that is due, after one look at all of its group that have come back."""
+        group = self._returned[0][-1].group
+        waiting = [entry for entry in self._returned if entry[-1].group == group]
+        self._returned = [entry for entry in self._returned if entry[-1].group != group]
+        heapify(self._returned)
         seen = {chunk.first: chunk for chunk in await self._seen([entry[-1] for entry in waiting])}
         for at, _, first, _ in waiting:
             if first in seen:
                 self._put(seen[first], at)
             else:
                 self.over()
-        due = self._returned and self._returned[0][0] <= anyio.current_time()
+        due = self._returned and self._returned[0][0] <= anyio.current_time() and self._returned[0][-1].group == group
         return heappop(self._returned)[-1] if due else None
 
     async def _next(self) -> Chunk | None:
         async with self._fetching:
-            while self._open < _MOST_OPEN and not self._control.draining:
-                self._fresh = deque(await self._seen(self._fresh))
-                if self._fresh:
+            while self._open < _MOST_OPEN and not self._control.draining and not self._control.cancelled:
+                if not self._fresh:
+                    if self._after >= self._last:
+                        break
+                    await self._fetch()
+                elif await self._look_at_head():
                     self._open += 1
                     return self._fresh.popleft()
-                if self._after >= self._last:
-                    break
-                await self._fetch()
         return None
 
+    async def _look_at_head(self) -> bool:
+        """Look at the first chunks, as far as they are of one group: one look for many. False when nothing is left of them."""
+        head = list(takewhile(lambda chunk: chunk.group == self._fresh[0].group, self._fresh))
+        seen = await self._seen(head)
+        for _ in head:
+            self._fresh.popleft()
+        self._fresh.extendleft(reversed(seen))
+        return bool(seen)
+
     async def _fetch(self) -> None:
-        """Read more chunks and look at them together, which is cheaper than one by one."""
         found = await self._ledger.pending(self._after, self._last, _FETCH)
         self._after = found[-1].last if found else self._last
-        self._fresh.extend(await self._seen([chunk for chunk in found if chunk.first not in self._adopted]))
+        self._fresh.extend(chunk for chunk in found if chunk.first not in self._adopted)
 
     async def _seen(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
         """What is left of chunks after the look. What stops the look must not tear away what is in flight: it drains."""

@@ -54,21 +54,23 @@ class Client:
 
     async def _pass(self, lane: Lane) -> None:
         while True:
-            await self.control.unpaused()
+            if self.control.paused:
+                await self.control.unpaused()
+                self.pacer.pressure.rested()
             await self.pacer.wait(lane)
             if not self.control.paused:
                 return  # else the pause began while we queued; the slot is lost, and nothing bursts when it is over
 
-    async def send(self, request: Request) -> Reply:
-        """Send once; whoever calls has passed the gate and has written down the intent.
+    async def send(self, request: Request) -> Reply | None:
+        """Send once; whoever calls has passed the gate and has written down the intent. None: it was not sent after all.
 
-        If silence was asked for since, it is kept; should draining begin meanwhile, or the job of a write be cancelled,
-        nothing is sent and the reply says so.
+        If silence was asked for since, it is kept: a read waits, and is given up when draining begins; a write is given
+        back at once, since what was seen of its items gets old.
         """
         pressure = self.pacer.pressure
         lane = pressure.lane(request)
-        if not await self._silent(lane):
-            return Reply(sent=False, failure="stopped before it was sent")
+        if self.pacer.held_s > 0 and not (lane is pressure.reads and await self.control.wait(self.pacer.silence)):
+            return None
         turn = lane.breaker.begin()
         self.progress.requests += 1
         try:
@@ -79,16 +81,6 @@ class Client:
         log.debug("exchange", method=request.method, path=request.path, status=reply.status, failure=reply.failure)
         self._note(request, turn, _outcome_of_read(reply) if lane is pressure.reads else decipher(reply))
         return reply
-
-    async def _silent(self, lane: Lane) -> bool:
-        if self.pacer.held_s <= 0:
-            return True
-        if lane is self.pacer.pressure.reads:
-            return await self.control.wait(self.pacer.silence)
-        kept = False
-        with self.control.until_cancelled():
-            kept = await self.control.wait(self.pacer.silence)
-        return kept and not self.control.cancelled
 
     def judge(self, outcome: Outcome, *, repeatable: bool, attempt: int) -> Verdict:
         """Decide what follows a write, and obey at once when the service asks for silence."""
@@ -123,6 +115,8 @@ class Client:
             if not await self.admit(self.pacer.pressure.reads):
                 raise self._stopped()
             reply = await self.send(request)
+            if reply is None:
+                raise self._stopped()
             outcome = _outcome_of_read(reply)
             self.flight.learn(began, well=outcome.status != THROTTLED and not troubled(outcome))
         finally:

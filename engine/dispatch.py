@@ -30,6 +30,7 @@ _FATE_AFTER = {
     Next.SETTLE: ItemFate.UNSETTLED,
     Next.STOP: ItemFate.NOT_ATTEMPTED,
 }
+_WITHHELD = Outcome(Fate.NEVER_SENT, error="the service asked for silence before it was sent")
 
 
 async def dispatch(work: Work, first: int, last: int) -> None:
@@ -70,6 +71,10 @@ class _Pool:
         token = await work.ledger.begin(chunk, work.wall())
         reply = await work.client.send(spec.kind.request(spec.action, chunk.group, chunk.ids))
         with anyio.CancelScope(shield=True):  # an outcome that is known must not be lost to a second Ctrl-C
+            if reply is None:
+                await work.ledger.record(token, chunk, _WITHHELD, ItemFate.NOT_ATTEMPTED, work.wall())
+                self._backlog.again(replace(chunk, attempts=chunk.attempts - 1))
+                return
             outcome = decipher(reply)
             log.info(
                 "attempt",

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 
 from .errors import UsageError
 from .fates import ItemFate
-from .ledger import Apart
-from .look import GONE
+from .look import GONE, nothing_seen
 from .readback import read_back
+from .where import Row
 from .work import Work
+
+Decision = Callable[[Work], Awaitable[None]]
 
 
 async def release(work: Work) -> None:
-    """They were done: count them as accepted, and read them back with the others. Raises UsageError when none is held."""
+    """They were done: count them as accepted, to be read back with the others. Raises UsageError when none is held."""
     await _held(work)
     await work.ledger.release_held()
-    await work.ledger.note(state="verifying")
 
 
 async def retry(work: Work) -> None:
-    """They were not done: send them again as they are now. Raises UsageError when none is held."""
+    """They were not done: send them again as they are now. Raises UsageError when none is held, GuardError."""
     by_group: defaultdict[int, list[int]] = defaultdict(list)
     for item, group in (await _held(work)).items():
         by_group[group].append(item)
-    apart: Apart = {}
-    marks = {}
+    rows: dict[int, Row | None] = {}
     for group, items in by_group.items():
-        for item, row in (await read_back(work, items, group)).items():
-            if row is None:
-                apart[item] = (ItemFate.SKIPPED, GONE)
-            else:
-                marks[item] = work.spec.kind.resource.fingerprint(row)
-    await work.ledger.retry_held(marks, apart)
-    await work.ledger.note(state="working")
+        rows |= await read_back(work, items, group)
+    there = {item: row for item, row in rows.items() if row is not None}
+    own_key = work.ledger.job.get("key") == work.key
+    if not there and not own_key:
+        raise nothing_seen(work, len(rows))
+    gone = rows.keys() - there.keys() if own_key else ()  # what another key does not see may be there
+    marks = {item: work.spec.kind.resource.fingerprint(row) for item, row in there.items()}
+    await work.ledger.retry_held(marks, dict.fromkeys(gone, (ItemFate.SKIPPED, GONE)))
 
 
 async def _held(work: Work) -> dict[int, int]:

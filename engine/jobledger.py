@@ -122,8 +122,9 @@ class JobLedger:
         return await self.checkpoint.read(lambda db: sql.read_unsettled(db, first, last))
 
     async def untouched(self, limit: int) -> list[int]:
-        """Ids of a few items, spread over the chunks that were never sent."""
-        return await self.checkpoint.read(lambda db: [row[0] for row in sql.rows(db, sql.UNTOUCHED, (limit, limit))])
+        """Ids of a few items that are still to be sent, spread over the plan."""
+        found = await self.checkpoint.read(lambda db: [row[0] for row in sql.rows(db, sql.UNTOUCHED, (limit,))])
+        return found[:: max(1, len(found) // limit)][:limit]
 
     async def fingerprints(self, chunk: Chunk) -> dict[int, list[Any]]:
         """The fingerprints of the items between the ends of a chunk, by id."""
@@ -152,12 +153,19 @@ class JobLedger:
         return dict(await self.checkpoint.read(lambda db: sql.rows(db, statement, (limit,))))
 
     async def release_held(self) -> None:
-        """Count what is held as accepted."""
-        await self._write(lambda db: sql.rows(db, "UPDATE item SET fate='accepted', error=NULL WHERE fate='held'"))
+        """Count what is held as accepted; a job that was finished is to be verified again."""
+        await self._write(sql.release_held)
+        self._reread("state")
 
     async def retry_held(self, fingerprints: dict[int, list[Any]], apart: Apart) -> None:
         """Let held items be sent again, with the fingerprints they have now; those in `apart` get that fate instead."""
         await self._write(lambda db: sql.retry_held(db, fingerprints, apart))
+        self._reread("state")
+
+    def _reread(self, key: str) -> None:
+        """Take over a fact that a statement has changed by itself."""
+        rows = self.checkpoint.read_now(lambda db: sql.rows(db, "SELECT value FROM job WHERE key=?", (key,)))
+        self.job[key] = orjson.loads(rows[0][0])
 
     async def free_unsettled(self) -> None:
         """Let every unsettled chunk be sent again: for kinds that may."""

@@ -31,18 +31,27 @@ CHANGED = "changed since plan"
 
 
 async def see_account(work: Work) -> None:
-    """See that it is the account that was planned for. Raises GuardError when nothing of the plan can be seen."""
-    probes = await work.ledger.untouched(PROBES)
-    if not probes or is_fresh(work, work.planned_at):
+    """See that it is the account that was planned for. Raises GuardError when another key sees nothing of the plan.
+
+    The key that it was planned with may see nothing of it, either: then all of it is gone.
+    """
+    if work.ledger.job.get("key") == work.key:
         return
+    probes = await work.ledger.untouched(PROBES)
     seen = [await read_one(work.client, work.spec.kind.resource, item) is not None for item in probes]
-    if not any(seen):
-        raise GuardError(
-            f"Of the items of the plan, none of {len(probes)} looked at is there. Nothing was changed.",
-            "Is this the key of the account that was planned for? If the items are gone, plan again.",
-        )
-    if all(seen):
-        await work.ledger.note(key=work.key)  # another key than before, maybe, but one that sees what was planned
+    if probes and not any(seen):
+        raise nothing_seen(work, len(probes))
+    if probes and all(seen):
+        await work.ledger.note(key=work.key)  # another key than before, but one that sees what was planned
+
+
+def nothing_seen(work: Work, looked_at: int) -> GuardError:
+    """Whoever has this key sees nothing of the plan."""
+    unchanged = " Nothing was changed." if work.ledger.job["state"] == "planned" else " Nothing more was changed."
+    return GuardError(
+        f"This is not the key that was planned with, and of {looked_at} items of the plan it sees none.{unchanged}",
+        "Use the key of the account that was planned for.",
+    )
 
 
 def is_fresh(work: Work, seen_at: float) -> bool:

@@ -149,6 +149,12 @@ class Pressure:
         since = min(lane.failing_since, other.failing_since)  # an answer to either sort has set its own to infinity
         return Standing(down, max(0.0, self._clock() - (since if down else lane.failing_since)), alone)
 
+    def rested(self) -> None:
+        """A person has let the job pause: nobody was asked, so for that time nobody has failed to answer."""
+        for lane in (self.reads, self.writes):
+            if lane.failing_since < inf:
+                lane.failing_since = self._clock()
+
     def _other(self, lane: Lane) -> Lane:
         return self.writes if lane is self.reads else self.reads
 

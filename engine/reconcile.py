@@ -110,8 +110,8 @@ class Reconciler:
             return
         if self._work.control.draining:
             return
+        others = not self._backlog.is_all(len(self._waiting) + len(ripe))
         for unsettled in ripe:
-            others = not self._backlog.is_all(len(self._waiting) + len(ripe))
             if unsettled in doubtful and not trusted and others:
                 self._keep(unsettled, min(POSTPONED_S, settle_s))
             else:

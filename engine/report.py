@@ -95,4 +95,6 @@ def exit_code(summary: dict[str, Any]) -> Exit:
     if summary["state"] != "finished":
         return Exit.STOPPED
     counts = summary["counts"]
+    if counts[ItemFate.NOT_ATTEMPTED] or counts[ItemFate.UNSETTLED]:
+        return Exit.STOPPED
     return Exit.ITEMS_FAILED if counts[ItemFate.FAILED] or counts[ItemFate.HELD] else Exit.DONE

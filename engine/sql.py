@@ -23,11 +23,14 @@ TALLY = """
         count(*) FILTER (WHERE selected AND credits IS NULL) FROM seen"""
 PENDING = f"{_CHUNK} WHERE fate = 'not_attempted' AND first > ? AND first <= ? ORDER BY first LIMIT ?"
 _UNSETTLED = f"{_CHUNK} WHERE fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"
+# A few items of a few chunks, spread over the plan.
 UNTOUCHED = """
-    SELECT id FROM item WHERE seq IN (
-        SELECT first FROM (SELECT first, row_number() OVER (ORDER BY first) - 1 AS place, count(*) OVER () AS whole
-                           FROM chunk WHERE attempts = 0)
-        WHERE place % max(1, whole / ?) = 0 LIMIT ?)"""
+    SELECT item.id FROM (
+        SELECT first, last FROM (SELECT first, last, row_number() OVER (ORDER BY first) - 1 AS place, count(*) OVER () AS whole
+                                 FROM chunk WHERE fate = 'not_attempted')
+        WHERE place % max(1, whole / ?1) = 0 LIMIT ?1) AS few
+    JOIN item ON seq IN (first, first + (last - first) / 4, (first + last) / 2, last - (last - first) / 4, last)
+    WHERE item.fate IS NULL ORDER BY seq"""
 WITNESSES = """
     SELECT item.id, fingerprint FROM chunk JOIN item ON item.seq IN (chunk.first, chunk.last)
     WHERE coalesce(item.fate, chunk.fate) = 'accepted' LIMIT ?"""
@@ -190,7 +193,7 @@ def skip_unsent(db: apsw.Connection) -> None:
     """Leave out every chunk that is still to be sent, with words, and note that the job is cancelled."""
     db.execute("""
         UPDATE chunk SET fate='skipped', error=CASE attempts
-            WHEN 0 THEN 'cancelled before it was sent' ELSE 'cancelled before it was sent again: it was not carried out' END
+            WHEN 0 THEN 'cancelled before it was sent' ELSE 'cancelled before it was sent again' END
         WHERE fate='not_attempted'""")
     note(db, {"cancelled": True})
 
@@ -251,6 +254,18 @@ def settle(db: apsw.Connection, first: int, fate: ItemFate, error: str | None, a
     mark(db, apart)
 
 
+def _go_back(db: apsw.Connection, state: str, *ended: str) -> None:
+    """Let a job that is in one of the states `ended` go on from `state`."""
+    known = ", ".join(f"'{as_json(each)}'" for each in ended)
+    db.execute(f"UPDATE job SET value=? WHERE key='state' AND value IN ({known})", (as_json(state),))
+
+
+def release_held(db: apsw.Connection) -> None:
+    """Count what is held as accepted, and let a finished job be verified again."""
+    db.execute("UPDATE item SET fate='accepted', error=NULL WHERE fate='held'")
+    _go_back(db, "verifying", "finished")
+
+
 def retry_held(db: apsw.Connection, fingerprints: dict[int, list[Any]], apart: Apart) -> None:
     """Let held items be sent again: their chunks are pending anew, and the fates of all others in these stay as they are."""
     mark(db, apart)
@@ -264,6 +279,7 @@ def retry_held(db: apsw.Connection, fingerprints: dict[int, list[Any]], apart: A
             "UPDATE item SET fate=NULL, error=NULL, fingerprint=? WHERE id=? AND fate='held' AND seq BETWEEN ? AND ?"
         )
         db.executemany(again, [(as_json(mark), item, first, last) for item, mark in fingerprints.items()])
+    _go_back(db, "working", "finished", "verifying")
 
 
 def fold(db: apsw.Connection) -> None:

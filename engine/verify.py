@@ -35,13 +35,13 @@ _BATCH = 500
 UNMOVED, WORKING, HIDDEN = Evidence.UNMOVED.name.lower(), Evidence.WORKING.name.lower(), "hidden"
 
 
-async def verify(work: Work, *, wait: bool = True) -> None:
-    """Confirm what can be confirmed within `limits: verify`; the rest stays *accepted*, or has *failed* if its kind says so.
+async def verify(work: Work, *, wait: bool = True, at_least_s: float = 0.0) -> None:
+    """Confirm what can be confirmed within `limits: verify`, or `at_least_s`; the rest stays *accepted*, or has *failed* if its kind says so.
 
     Work that the service has begun is waited for, unless `wait` is false. What has not moved is given a few seconds and
     no more: there may have been nothing to do in it.
     """
-    longest_s, began, pause_s = work.spec.limits.verify, anyio.current_time(), FIRST_PAUSE_S
+    longest_s, began, pause_s = max(work.spec.limits.verify, at_least_s), anyio.current_time(), FIRST_PAUSE_S
     while longest_s and (await work.ledger.counts())[ItemFate.ACCEPTED]:
         look = _Look(work)
         found = await look.run()

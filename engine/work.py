@@ -89,8 +89,9 @@ def mark_of(secrets: Mapping[str, str], job: str) -> str:
 @asynccontextmanager
 async def _obeying(ear: Ear, ledger: JobLedger) -> AsyncIterator[None]:
     try:
-        if ledger.job["state"] not in ENDED:
-            ear.begin()
+        if ledger.job["state"] in ENDED:
+            remove(ledger.checkpoint.path)  # given in the instant in which it ended
+        ear.begin()
         async with task_group() as beside:
             beside.start_soon(ear.listen)
             yield

@@ -94,8 +94,11 @@ def _held_text(summary: Mapping[str, Any]) -> list[str]:
     if not ids:
         return []
     more = f", and {number - len(ids):,} more: rebatch report {job} --items" if number > len(ids) else ""
+    listed = f"  held: {', '.join(map(str, ids))}{more}"
+    if summary["state"] == "cancelled":
+        return [listed]
     return [
-        f"  held: {', '.join(map(str, ids))}{more}",
+        listed,
         "  Look at them at the service. If they were done:  rebatch resume " + f"{job} --release-held",
         "                               if they were not:   rebatch resume " + f"{job} --retry-held",
     ]

@@ -78,9 +78,9 @@ def test_a_planned_job_is_not_carried_out_without_a_word_either(rebatch: Rebatch
 
 def test_the_plan_is_whole_although_the_list_moves(rebatch: Rebatch, open_world: Open) -> None:
     """Results come and go while it is read: every result that was there throughout is in the plan."""
-    world = open_world("--results=1500")
+    world = open_world("--results=4000")
     before = world.results()
-    world.change(latency="100ms", churn="15")
+    world.change(latency="100ms", churn="3")
     spec = rebatch.spec(EVALUATE, where=None, limits={"rate": "50/s", "concurrency": 4})
     rebatch.at(world.url)("plan", spec)
     world.change(churn="0", latency="0s")

@@ -116,7 +116,7 @@ def test_a_job_stops_when_nothing_of_its_plan_can_be_seen(tmp_path: Path, action
         async with world(tmp_path, 5, 600) as here, world(tmp_path / "other", 6, 0) as other:
             here.read(spec(action))
             await here.plan()
-            here.origin = other.origin
+            here.origin, here.key = other.origin, "another"
             with pytest.raises(GuardError, match="account"):
                 await here.live()
             assert other.audit()["totals"]["by_status"].keys() == {"404"}
