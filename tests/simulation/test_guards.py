@@ -165,7 +165,7 @@ def test_a_kill_before_the_first_write_does_not_spoil_the_plan(tmp_path: Path) -
             await here.plan()
             before = changed(here)
             for _ in range(5):
-                await here.live(lambda: anyio.sleep(here.dice.uniform(0.0, 0.1)))
+                await here.live(lambda: anyio.sleep(here.dice.uniform(0.0, 0.02)))
             assert changed(here) == before
             assert await done(here)
             assert here.kills == 5

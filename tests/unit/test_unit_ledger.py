@@ -381,7 +381,9 @@ def test_held_items_are_sent_again_as_they_are_now_and_nothing_else_is() -> None
             chunk, ItemFate.ACCEPTED, None, {first: (ItemFate.HELD, "look"), second: (ItemFate.FAILED, "no")}
         )
         assert set(await book.held()) == {first}
+        await book.note(state="finished")
         await book.retry_held({first: ["as it is now"]}, {})
+        assert book.job["state"] == "working"
         (again,) = await book.pending(-1, 1000, 9)
         assert (again.ids, again.sent) == ((first,), True)
         assert (await book.fingerprints(again))[first] == ["as it is now"]
