@@ -11,8 +11,8 @@ from typing import Any
 
 import apsw
 
-from engine import checkpoint
 from engine import job as stages
+from engine import opening
 from engine.checkpoint import Checkpoint
 from engine.fates import Fate, ItemFate, Outcome
 from engine.jobledger import JobLedger
@@ -98,12 +98,12 @@ def commits(records: list[Record]) -> list[int]:
 @contextmanager
 def as_if_on_network(*, network: bool) -> Iterator[None]:
     """Let the checkpoint take every path for one on a network file system, where it uses the rollback journal."""
-    really = checkpoint.on_network
-    checkpoint.on_network = lambda path, mounts=None: network  # noqa: ARG005 - the signature of what it stands for
+    really = opening.on_network
+    opening.on_network = lambda path, mounts=None: network  # noqa: ARG005 - the signature of what it stands for
     try:
         yield
     finally:
-        checkpoint.on_network = really
+        opening.on_network = really
 
 
 def abandon(ledger: JobLedger) -> None:

@@ -15,9 +15,10 @@ import anyio
 import apsw
 import pytest
 
-from engine.checkpoint import APPLICATION_ID, SUFFIX, Checkpoint, on_network
+from engine.checkpoint import APPLICATION_ID, SUFFIX, Checkpoint
 from engine.errors import CheckpointError, LockedError, UsageError
 from engine.lock import lock_path, owner
+from engine.opening import on_network
 
 
 @pytest.fixture
