@@ -80,7 +80,7 @@ def test_the_plan_is_whole_although_the_list_moves(rebatch: Rebatch, open_world:
     """Results come and go while it is read: every result that was there throughout is in the plan."""
     world = open_world("--results=1500")
     before = world.results()
-    world.change(latency="100ms", churn="15")
+    world.change(latency="50ms", churn="5")
     spec = rebatch.spec(EVALUATE, where=None, limits={"rate": "50/s", "concurrency": 4})
     rebatch.at(world.url)("plan", spec)
     world.change(churn="0", latency="0s")
