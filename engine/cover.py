@@ -76,9 +76,14 @@ class Coverage:
         return self.ordered and only is not None and only.low == -inf and only.high == inf
 
     @property
+    def lacks_the_end(self) -> bool:
+        """Whether all is certified down to some row, and what is missing is what lies below it, if anything does."""
+        return len(self._intervals) == 1 and self._found and not self.complete
+
+    @property
     def doubt(self) -> str:
         """Why it is not complete."""
-        if len(self._intervals) == 1 and self._found and self.ending.moving:
+        if self.lacks_the_end and self.ending.moving:
             return "new rows kept coming while its end was looked at"
         return "gaps stayed open: the list changes too fast, or its pages are too small"
 

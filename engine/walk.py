@@ -17,7 +17,8 @@ from .tasks import crew
 from .windows import MIN_WIDTH, Window
 
 Sink = Callable[[Page], Awaitable[None]]
-MAX_ROUNDS = 60  # of asking again around gaps, and at the end
+MAX_ROUNDS = 60  # of asking again around gaps
+MAX_LOOKS = 200  # at the end and the head, in vain: to read all again and again would cost more
 MAX_PASSES = 8  # of a list that cannot be certified
 TOO_SMALL = "pages are too small to overlap"
 
@@ -100,13 +101,13 @@ class _Walker:
 
     async def certify(self) -> str | None:
         """Read until no gap is left; the answer is why that could not be reached, or None."""
-        for _ in range(MAX_ROUNDS):
-            if self.coverage.complete:
-                return None
+        rounds = looks = 0
+        while not self.coverage.complete and rounds < MAX_ROUNDS and looks < MAX_LOOKS:
             if not self.coverage.ordered:
                 return "ids do not descend"
             if self.width < MIN_WIDTH:
                 return TOO_SMALL
+            looks, rounds = (looks + 1, rounds) if self.coverage.lacks_the_end else (looks, rounds + 1)
             await self._fetch_all(self.coverage.wanted(self.width))
         return None if self.coverage.complete else self.coverage.doubt
 

@@ -237,7 +237,7 @@ def _span(service: Service) -> Span | None:
 def storms(*, spans: bool) -> st.SearchStrategy[Storm]:
     """Storms of every sort, over whole lists or over spans.
 
-    Rows come at the head, and none is deleted within the very query after it came: no reader of pages could tell.
+    Rows come at the head. They may be deleted soon after, but no storm sees to it (`fickle`): no reader of pages could tell.
     A list descends, or is shuffled; of a few rows out of place while the list moves a walk may see none. One that is
     walked by spans descends: whoever reads only a part of it cannot tell what is out of place elsewhere.
     """

@@ -235,6 +235,7 @@ def test_more_rows_under_the_same_head_void_the_looks_before() -> None:
     long = Long()
     long.end(count=198)
     long.end(count=199)
+    long.end(count=199)
     long.head(300)
     assert not long.coverage.complete
 
