@@ -155,7 +155,7 @@ class Service(Transport):
 
     def _insert(self) -> None:
         storm, dice = self.storm, self.dice
-        if dice.random() < storm.middle and self.rows:
+        if dice.random() < storm.middle and self.rows and self.top > 1:
             new = dice.randrange(1, self.top)
             if new in self.ever:
                 return
