@@ -27,7 +27,12 @@ async def see_through(work: Work, number: int) -> None:
     fates = Counter(item["fate"] for item in await ledger.items(0, number))
     if tripped := fault(fates):
         await ledger.note(refused_because=tripped)
-        raise GuardError(tripped, f"Nothing else was sent. Look at them: rebatch report {ledger.job['job']} --items")
+        job = ledger.job["job"]
+        decide = f" Decide about what is held: rebatch resume {job} --retry-held, or --release-held." * bool(
+            fates[ItemFate.HELD]
+        )
+        look = f"Nothing else was sent. Look at them: rebatch report {job} --items."
+        raise GuardError(tripped, f"{look}{decide} To do the others all the same, plan again without them.")
     await ledger.note(canary_passed=True, refused_because=None)
 
 

@@ -73,7 +73,11 @@ UNMET = f"SELECT id FROM item WHERE {_UNMET} ORDER BY seq * 2654435761 % 4294967
 HIDE_UNMET = f"UPDATE item SET fate='accepted', met=?1, shows='hidden' WHERE {_UNMET}"
 CONFIRM = "UPDATE item SET fate='confirmed', error=NULL, after=? WHERE id=?"
 MEET = "UPDATE item SET fate='accepted', met=?, shows=? WHERE id=?"
-SETTLE = "UPDATE item SET fate=?, error=? WHERE fate='accepted' AND met=? AND shows=?"
+RELEASED = "released by a person"
+SETTLE = f"""
+    UPDATE item SET fate=?, error=CASE WHEN error LIKE '{RELEASED}%'
+        THEN '{RELEASED}, but unchanged when read back: look again whether it was done' ELSE ? END
+    WHERE fate='accepted' AND met=? AND shows=?"""
 SHOWN = "SELECT shows, count(*) FROM item WHERE fate='accepted' AND shows IS NOT NULL GROUP BY shows"
 _EQUAL = 1e-9  # what a share may differ by and still be the same: it is a quotient, computed elsewhere
 _MEASURED = "FROM item WHERE before IS NOT NULL AND after IS NOT NULL"
@@ -262,7 +266,7 @@ def _go_back(db: apsw.Connection, state: str, *ended: str) -> None:
 
 def release_held(db: apsw.Connection) -> None:
     """Count what is held as accepted, and let a finished job be verified again."""
-    db.execute("UPDATE item SET fate='accepted', error=NULL WHERE fate='held'")
+    db.execute("UPDATE item SET fate='accepted', error=? WHERE fate='held'", (RELEASED,))
     _go_back(db, "verifying", "finished")
 
 

@@ -14,7 +14,7 @@ import rich_click as click
 
 from engine import held, statedir
 from engine.checkpoint import SUFFIX
-from engine.errors import CredentialsError, Exit, RebatchError, UsageError
+from engine.errors import CredentialsError, Exit, GuardError, RebatchError, UsageError
 from engine.job import cancelled_for_good
 from engine.jobledger import JobLedger
 from engine.ledger import ENDED
@@ -31,7 +31,6 @@ from .runner import Runner, confirmation_needed, finish, spec_of
 NAMES = click.option(
     "--job", "names", multiple=True, metavar="NAME", help="Only this job of the spec; may be repeated."
 )
-_DECISIONS = {"release": held.release, "retry": held.retry}
 
 
 @click.command("plan")
@@ -102,21 +101,28 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], how: Ho
 @click.command("resume")
 @click.argument("job", required=False)
 @click.option("--last", is_flag=True, help="The newest job that was agreed to and is not finished.")
-@click.option("--release-held", "decision", flag_value="release", help="What is held was done: count it as accepted.")
-@click.option("--retry-held", "decision", flag_value="retry", help="What is held was not done: send it again.")
+@click.option("--release-held", is_flag=True, help="What is held was done: count it as accepted.")
+@click.option("--retry-held", is_flag=True, help="What is held was not done: send it again.")
 @how_options
 @global_options
 @click.pass_context
-def resume_command(ctx: click.Context, job: str | None, decision: str | None, how: How, *, last: bool) -> None:
+def resume_command(
+    ctx: click.Context, job: str | None, how: How, *, last: bool, release_held: bool, retry_held: bool
+) -> None:
     """Go on with JOB where it was interrupted: an id, a unique prefix of one, or the path of its checkpoint.
 
     A finished one is looked at again if the service was still at work on some of its items.
     """
     settings = settings_of(ctx)
-    if decision and not job:
+    if release_held and retry_held:
+        raise UsageError(
+            "--release-held says that what is held was done, --retry-held that it was not: say one of them."
+        )
+    if (release_held or retry_held) and not job:
         raise UsageError("Whose held items? Name the JOB.")
     path = statedir.find(settings.checkpoints, job) if job else _unfinished(settings, last=last)
-    _carry_on(ctx, path, replace(how, decide=_DECISIONS[decision] if decision else None))
+    decide = held.release if release_held else held.retry if retry_held else None
+    _carry_on(ctx, path, replace(how, decide=decide))
 
 
 def is_spec(settings: Settings, target: str) -> bool:
@@ -161,7 +167,8 @@ async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | Non
             stopped = error
         try:
             summary = await finish(ledger)
-            if stopped is None or how.style == "json":
+            tripped_midway = isinstance(stopped, GuardError) and ledger.job["started_at"]
+            if stopped is None or how.style == "json" or tripped_midway:
                 await print_report(ledger, summary, how.style, items=how.items)
         except RebatchError as error:  # the disk that stopped the job may not be readable either
             stopped = stopped or error

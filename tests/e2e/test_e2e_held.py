@@ -49,6 +49,8 @@ def test_held_items_that_were_done_are_released_and_read_back(rebatch: Rebatch, 
     posts = world.count("POST")
     released = rebatch("resume", rebatch.job(), "--release-held", "--yes", "--format", "json")
     assert released.json["counts"]["held"] == 0
+    (reason,) = released.json["reasons"]
+    assert reason["error"].startswith("released by a person, but unchanged")
     assert world.count("POST") == posts
 
 
@@ -68,3 +70,9 @@ def test_a_bad_id_fails_alone_with_the_words_of_the_service(rebatch: Rebatch, op
 def test_a_decision_needs_a_job(rebatch: Rebatch) -> None:
     """Which items are meant is never guessed."""
     assert "Name the JOB" in rebatch.at(None, None)("resume", "--retry-held", code=2).err
+
+
+def test_contrary_decisions_are_refused(rebatch: Rebatch) -> None:
+    """That it was done and that it was not: which of them counts is never guessed."""
+    done = rebatch.at(None, None)("resume", "abcdefgh", "--retry-held", "--release-held", code=2)
+    assert "say one of them" in done.err
