@@ -31,7 +31,7 @@ class Sizes:
 
     seeds: int = 300
     images: int = 20_000
-    points: int = 160
+    points: int = 300
     schedules: int = 100_000
 
 
