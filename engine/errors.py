@@ -85,6 +85,10 @@ class CheckpointError(StoppedError):
     """The checkpoint cannot be read or written: disk full, not writable, not ours."""
 
 
+class OutputError(StoppedError):
+    """What a job brings home cannot be written or read: disk full, not writable, a name that is taken, a store that refuses."""
+
+
 class LockedError(RebatchError):
     """Another process works on this job."""
 
