@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from .exchange import Reply, Request
     from .fates import Fate, ItemFate, Outcome, decipher
-    from .kind import CHUNK, Evidence, Kind, Page, Resource, Strict
+    from .kind import CHUNK, Change, Evidence, Export, Kind, Page, Resource, Strict
     from .spec import JobSpec, SpecError, load_spec, parse_spec
     from .where import Field, Type
 
@@ -46,19 +46,21 @@ _HOME = {
     ),
     "exchange": ("Reply", "Request"),
     "fates": ("Fate", "ItemFate", "Outcome", "decipher"),
-    "kind": ("CHUNK", "Evidence", "Kind", "Page", "Resource", "Strict"),
+    "kind": ("CHUNK", "Change", "Evidence", "Export", "Kind", "Page", "Resource", "Strict"),
     "spec": ("JobSpec", "SpecError", "load_spec", "parse_spec"),
     "where": ("Field", "Type"),
 }
 
 __all__ = [
     "CHUNK",
+    "Change",
     "CheckpointError",
     "Client",
     "Control",
     "CredentialsError",
     "Evidence",
     "Exit",
+    "Export",
     "Fate",
     "Field",
     "GuardError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import takewhile
@@ -23,8 +23,25 @@ Look = Callable[[Sequence[Chunk]], Awaitable[Sequence[Chunk]]]
 class Backlog:
     """Hands out chunks to workers. A chunk that was taken is put back with `again`, cut with `split`, or closed with `over`."""
 
-    def __init__(self, ledger: Ledger, control: Control, look: Look, first: int, last: int) -> None:
-        """The chunks from item `first` to item `last` of the plan; `look` takes out of them what is not to be sent."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        control: Control,
+        look: Look,
+        first: int,
+        last: int,
+        *,
+        mixed: bool = False,
+        one_at_a_time: bool = False,
+    ) -> None:
+        """The chunks from item `first` to item `last` of the plan; `look` takes out of them what is not to be sent.
+
+        One look may be at chunks of several groups if they are `mixed`. With `one_at_a_time`, of each group one chunk is
+        out at most: with a worker, or waiting for its fate to be found out.
+        """
+        self._mixed, self._one_at_a_time = mixed, one_at_a_time
+        self._out: set[int] = set()  # groups of which a chunk is out
+        self._behind: defaultdict[int, deque[Chunk]] = defaultdict(deque)  # chunks that wait for one of their group
         self._ledger, self._control, self._look = ledger, control, look
         self._after, self._last = first - 1, last
         self._fresh: deque[Chunk] = deque()
@@ -34,10 +51,12 @@ class Backlog:
         self._fetching = anyio.Lock()
         self._changed = anyio.Event()
 
-    def adopt(self, chunks: Iterable[int]) -> None:
-        """Expect chunks to come `again` or be `over` that were not taken here: those found unsettled, by their `first`."""
-        self._adopted.update(chunks)
-        self._open += len(self._adopted)
+    def adopt(self, chunks: Iterable[Chunk]) -> None:
+        """Expect chunks to come `again` or be `over` that were not taken here: those found unsettled."""
+        for chunk in chunks:
+            self._adopted.add(chunk.first)
+            self._out.add(chunk.group)
+            self._open += 1
 
     async def take(self) -> Chunk | None:
         """The next chunk whose time has come; None when nothing is left or draining has begun.
@@ -48,11 +67,13 @@ class Backlog:
             if self._control.cancelled:
                 self._drop()
             elif self._returned and self._returned[0][0] <= anyio.current_time():
-                if chunk := await self._next_returned():
+                if (chunk := await self._next_returned()) and self._goes_out(chunk):
                     return chunk
                 continue
             elif self._open < _MOST_OPEN and (fresh := await self._next()):
-                return fresh
+                if self._goes_out(fresh):
+                    return fresh
+                continue
             if not self._open:
                 return None
             await self._wait()
@@ -61,6 +82,7 @@ class Backlog:
     def again(self, chunk: Chunk, after_s: float = 0.0) -> None:
         """Put a chunk back, to be taken in `after_s` seconds; when the job is cancelled, it is over."""
         self._put(chunk, anyio.current_time() + after_s)
+        self._came_in(chunk.group)
 
     def split(self, parts: Sequence[Chunk]) -> None:
         """In place of a chunk that was taken, put these; the smallest goes first, so that one culprit is found soon."""
@@ -68,36 +90,63 @@ class Backlog:
         self._adopted.update(part.first for part in parts)  # else they might be found among what is pending, too
         for part in parts:
             self._put(part, -inf)
-        self._wake()
+        self._came_in(parts[0].group)
 
-    def over(self) -> None:
+    def over(self, chunk: Chunk) -> None:
         """A chunk that was taken will not come back."""
         self._open -= 1
-        self._wake()
+        self._came_in(chunk.group)
 
     def is_all(self, chunks: int) -> bool:
         """Whether, beside so many chunks that were taken, nothing goes on and nothing can begin."""
         exhausted = self._control.cancelled or (not self._fresh and self._after >= self._last)
-        return self._open <= chunks and (exhausted or self._open >= _MOST_OPEN)
+        return self._open - self._waiting_behind <= chunks and (exhausted or self._open >= _MOST_OPEN)
+
+    def _goes_out(self, chunk: Chunk) -> bool:
+        """Whether a chunk can be handed out now; else it is put behind the one of its group that is out."""
+        if not self._one_at_a_time or chunk.group not in self._out:
+            self._out.add(chunk.group)
+            return True
+        self._behind[chunk.group].append(chunk)
+        return False
+
+    def _came_in(self, group: int) -> None:
+        self._out.discard(group)
+        if behind := self._behind.pop(group, None):
+            for chunk in behind:
+                self._put(chunk, -inf)
+        self._wake()
+
+    @property
+    def _waiting_behind(self) -> int:
+        return sum(map(len, self._behind.values()))
 
     def _drop(self) -> None:
-        self._open -= len(self._returned)
+        self._open -= len(self._returned) + self._waiting_behind
         self._returned.clear()
+        self._behind.clear()
 
     async def _next_returned(self) -> Chunk | None:
         """The one that is due, after one look at all of its group that have come back."""
-        group = self._returned[0][-1].group
-        waiting = [entry for entry in self._returned if entry[-1].group == group]
-        self._returned = [entry for entry in self._returned if entry[-1].group != group]
+        group = self._seen_with(self._returned[0][-1])
+        waiting = [entry for entry in self._returned if self._seen_with(entry[-1]) == group]
+        self._returned = [entry for entry in self._returned if self._seen_with(entry[-1]) != group]
         heapify(self._returned)
         seen = {chunk.first: chunk for chunk in await self._seen([entry[-1] for entry in waiting])}
         for at, _, first, _ in waiting:
             if first in seen:
                 self._put(seen[first], at)
             else:
-                self.over()
-        due = self._returned and self._returned[0][0] <= anyio.current_time() and self._returned[0][-1].group == group
-        return heappop(self._returned)[-1] if due else None
+                self._open -= 1
+        due = self._returned and self._returned[0][0] <= anyio.current_time()
+        if due and self._seen_with(self._returned[0][-1]) == group:
+            return heappop(self._returned)[-1]
+        self._wake()
+        return None
+
+    def _seen_with(self, chunk: Chunk) -> int:
+        """Chunks for which this is the same are looked at together."""
+        return 0 if self._mixed else chunk.group
 
     async def _next(self) -> Chunk | None:
         async with self._fetching:
@@ -113,7 +162,8 @@ class Backlog:
 
     async def _look_at_head(self) -> bool:
         """Look at the first chunks, as far as they are of one group: one look for many. False when nothing is left of them."""
-        head = list(takewhile(lambda chunk: chunk.group == self._fresh[0].group, self._fresh))
+        first = self._seen_with(self._fresh[0])
+        head = list(takewhile(lambda chunk: self._seen_with(chunk) == first, self._fresh))
         seen = await self._seen(head)
         for _ in head:
             self._fresh.popleft()

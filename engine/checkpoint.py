@@ -29,20 +29,23 @@ T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
 
 APPLICATION_ID = 0x72656261  # "reba"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SUFFIX = ".rebatch"
 _SCHEMA = """
 CREATE TABLE job (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 -- While walking: every row in scope, once. Gone when the plan is made. `credits` is NULL where a row does not tell its cost.
+-- Of those that are `among`, the ones of each `per` with the largest `by` are kept. `wanted` are the ids that the scope names.
 CREATE TABLE seen (
-    id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL, measure REAL);
+    id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL, measure REAL,
+    parent INTEGER, among INTEGER NOT NULL, per, by);
+CREATE TABLE wanted (id INTEGER PRIMARY KEY);
 
 -- The plan. `fate` and `error` are set only where an item differs from its chunk. `met` is the latest look, while
 -- verifying, that met it and could not confirm it, and `shows` what it showed then. `before` and `after` are what its kind
 -- measures, 0.0 to 1.0: when it was planned, and when it was confirmed.
 CREATE TABLE item (
-    seq INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, grp INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+    seq INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, grp INTEGER NOT NULL, parent INTEGER, fingerprint TEXT NOT NULL,
     fate TEXT, error TEXT, met INTEGER, shows TEXT, before REAL, after REAL);
 CREATE INDEX item_fate ON item (fate) WHERE fate IS NOT NULL;
 
@@ -57,6 +60,10 @@ CREATE INDEX chunk_fate ON chunk (fate, first);
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, begun_at REAL NOT NULL, ended_at REAL,
     fate TEXT, http_status INTEGER, error TEXT);
+
+-- What was exported: items `first` to `last`. `files` are as JSON, `whole` once they are all in their places.
+CREATE TABLE part (
+    number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, files TEXT NOT NULL, whole INTEGER NOT NULL);
 """
 
 

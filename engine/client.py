@@ -10,7 +10,7 @@ import anyio
 import structlog
 
 from .control import Control
-from .errors import RebatchError, ServiceError, StoppedError
+from .errors import RebatchError, StoppedError, UnreadableError
 from .exchange import Reply, Request
 from .fates import Fate, Outcome, decipher
 from .flight import Flight
@@ -89,7 +89,7 @@ class Client:
     async def read(self, request: Request, dials: int | None = None) -> Reply:
         """Send a request that changes nothing until it is answered 200 or 404; try to connect `dials` times at most.
 
-        Raises ServiceError when it keeps failing, CredentialsError when the key is refused, StoppedError when draining.
+        Raises ServiceError when the service keeps failing, UnreadableError when this alone does, CredentialsError when the key is refused, StoppedError when draining.
         """
         attempt, lane = 0, self.pacer.pressure.reads
         with self.pacer.pressure.reading():
@@ -97,11 +97,11 @@ class Client:
                 attempt += 1
                 reply = await self._send_read(request)
                 outcome = _outcome_of_read(reply)
-                if outcome.fate is Fate.APPLIED or outcome.status == NOT_FOUND:
+                if outcome.fate is Fate.APPLIED or (reply.status == NOT_FOUND and not reply.failure):
                     return reply
                 verdict = self._judge(lane, outcome, repeatable=True, attempt=attempt, dials=dials)
                 if verdict.next is not Next.AGAIN:
-                    raise verdict.error or ServiceError(f"{request.method} {request.path} failed: {outcome.error}.")
+                    raise verdict.error or UnreadableError(f"{request.method} {request.path} failed: {outcome.error}.")
                 attempt -= verdict.spared
                 self.progress.retries += 1
                 await self.control.sleep(verdict.wait_s)

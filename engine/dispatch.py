@@ -38,7 +38,15 @@ async def dispatch(work: Work, first: int, last: int) -> None:
 
     Returns when each chunk has a fate, or when draining has begun and nothing is in flight. Raises CheckpointError.
     """
-    backlog = Backlog(work.ledger, work.control, partial(look, work), first, last)
+    backlog = Backlog(
+        work.ledger,
+        work.control,
+        partial(look, work),
+        first,
+        last,
+        mixed=work.change.resource.at_once > 1,
+        one_at_a_time=work.change.one_at_a_time,
+    )
     reconciler = Reconciler(work, backlog)
     await reconciler.adopt(first, last)
     pool = _Pool(work, backlog, reconciler)
@@ -64,12 +72,12 @@ class _Pool:
 
     async def _close(self, chunk: Chunk, fate: ItemFate, said: str) -> None:
         await self._work.ledger.close(chunk, fate, said)
-        self._over(len(chunk.ids), failed=len(chunk.ids) if fate is ItemFate.FAILED else 0)
+        self._over(chunk, failed=len(chunk.ids) if fate is ItemFate.FAILED else 0)
 
     async def _attempt(self, chunk: Chunk) -> None:
         work, spec = self._work, self._work.spec
         token = await work.ledger.begin(chunk, work.wall())
-        reply = await work.client.send(spec.kind.request(spec.action, chunk.group, chunk.ids))
+        reply = await work.client.send(work.change.request(spec.action, chunk.group, chunk.ids))
         with anyio.CancelScope(shield=True):  # an outcome that is known must not be lost to a second Ctrl-C
             if reply is None:
                 await work.ledger.record(token, chunk, _WITHHELD, ItemFate.NOT_ATTEMPTED, work.wall())
@@ -92,7 +100,7 @@ class _Pool:
                 await self._follow(chunk, verdict)
 
     def _judge(self, outcome: Outcome, chunk: Chunk) -> Verdict:
-        kind = self._work.spec.kind
+        kind = self._work.change
         if outcome.fate is Fate.REJECTED and kind.stops_all(outcome):
             return Verdict(Next.STOP, error=StoppedError(f"The service refused: {outcome.error}."))
         return self._work.client.judge(outcome, repeatable=kind.repeatable, attempt=chunk.attempts)
@@ -100,13 +108,13 @@ class _Pool:
     async def _refused(self, token: int, chunk: Chunk, outcome: Outcome, body: bytes) -> None:
         """Narrow a refused chunk down, or let it fail."""
         work = self._work
-        cut = self._narrower.cut(chunk, outcome, body, about_items=work.spec.kind.about_items(outcome))
+        cut = self._narrower.cut(chunk, outcome, body, about_items=work.change.about_items(outcome))
         parts = await work.ledger.narrow(token, chunk, outcome, cut, work.wall())
         if parts:
             self._backlog.split(parts)
             self._count(len(cut.failed), len(cut.failed))
         else:
-            self._over(len(chunk.ids), failed=len(chunk.ids))
+            self._over(chunk, failed=len(chunk.ids))
 
     async def _follow(self, chunk: Chunk, verdict: Verdict) -> None:
         work, chunk = self._work, replace(chunk, attempts=chunk.attempts - verdict.spared, sent=True)
@@ -119,11 +127,11 @@ class _Pool:
             case Next.STOP:
                 work.control.drain(verdict.error)
             case _:
-                self._over(len(chunk.ids))
+                self._over(chunk)
 
-    def _over(self, items: int, *, failed: int = 0) -> None:
-        self._count(items, failed)
-        self._backlog.over()
+    def _over(self, chunk: Chunk, *, failed: int = 0) -> None:
+        self._count(len(chunk.ids), failed)
+        self._backlog.over(chunk)
 
     def _count(self, items: int, failed: int) -> None:
         self._work.progress.done += items

@@ -81,6 +81,10 @@ class ServiceError(StoppedError):
     """The service cannot be reached, or keeps failing, or speaks another language."""
 
 
+class UnreadableError(ServiceError):
+    """One thing cannot be read, again and again, while the service answers."""
+
+
 class CheckpointError(StoppedError):
     """The checkpoint cannot be read or written: disk full, not writable, not ours."""
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
 from .errors import UsageError
 from .fates import ItemFate
 from .look import GONE, nothing_seen
 from .readback import read_back
-from .where import Row
 from .work import Work
 
 Decision = Callable[[Work], Awaitable[None]]
@@ -23,12 +21,7 @@ async def release(work: Work) -> None:
 
 async def retry(work: Work) -> None:
     """They were not done: send them again as they are now. Raises UsageError when none is held, GuardError."""
-    by_group: defaultdict[int, list[int]] = defaultdict(list)
-    for item, group in (await _held(work)).items():
-        by_group[group].append(item)
-    rows: dict[int, Row | None] = {}
-    for group, items in by_group.items():
-        rows |= await read_back(work, items, group)
+    rows = await read_back(work, await _held(work))
     there = {item: row for item, row in rows.items() if row is not None}
     own_key = work.ledger.job.get("key") == work.key
     if not there and not own_key:

@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from . import canary
+from .archiver import archiving
 from .checkpoint import SUFFIX, Checkpoint
 from .dispatch import dispatch
 from .errors import StoppedError, UsageError
+from .export import export
 from .fates import ItemFate
 from .jobledger import JobLedger
+from .kind import Export
 from .look import see_account
 from .plan import hold_to_plan, make_plan, refusal
 from .spec import JobSpec
@@ -53,7 +56,7 @@ async def create(
     began = now().isoformat()
     await ledger.note(
         job=job, spec=spec.name, kind=spec.kind.name, state="planning", raw=spec.raw, source=source, origin=origin,
-        now=began, created_at=began, started_at=None, finished_at=None, approved_at=began if approved else None, requests=0, retries=0,
+        folder=str(Path.cwd()), now=began, created_at=began, started_at=None, finished_at=None, approved_at=began if approved else None, requests=0, retries=0,
     )  # fmt: skip
     return ledger
 
@@ -117,7 +120,8 @@ async def carry_out(work: Work, now: Clock = utc_now, *, wait: bool = True) -> N
     if ledger.job["state"] == "planned":
         await ledger.note(state="working", started_at=now().isoformat())
     if ledger.job["state"] == "working":
-        await _send_all(work)
+        async with archiving(work.spec, ledger) as work.archive:
+            await _send_all(work)
         await ledger.note(state="verifying")
     if ledger.job["state"] == "finished" and await worth_another_look(ledger):
         await ledger.note(state="verifying")
@@ -130,7 +134,12 @@ async def carry_out(work: Work, now: Clock = utc_now, *, wait: bool = True) -> N
 async def _send_all(work: Work) -> None:
     """Send what is to be sent, the first items before the others if the spec says so, until each has a fate."""
     ledger, control = work.ledger, work.control
-    repeatable = work.spec.kind.repeatable
+    if isinstance(work.spec.kind, Export):
+        await export(work)
+        if control.cancelled:
+            await ledger.skip_unsent()
+        return
+    repeatable = work.change.repeatable
     if repeatable:
         await ledger.free_unsettled()
     if number := canary.still_to_go(work):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from . import sql
 from .checkpoint import Checkpoint, Operation
 from .errors import UsageError
 from .fates import ItemFate, Outcome
+from .files.disk import File
 from .ledger import Apart, Chunk, Cut, Seen, Tally, Unsettled
 from .progress import Progress
 
@@ -71,10 +73,38 @@ class JobLedger:
     async def see(self, rows: Sequence[Seen]) -> None:
         """Keep rows of the walk; a row read again replaces what was read before."""
         values = [
-            (row.id, row.group, row.fingerprint is not None, sql.as_json(row.fingerprint), row.credits, row.measure)
+            (
+                row.id,
+                row.group,
+                row.fingerprint is not None,
+                sql.as_json(row.fingerprint),
+                row.credits,
+                row.measure,
+                row.parent,
+                row.among,
+                row.per,
+                row.by,
+            )
             for row in rows
         ]
-        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", values))
+        await self._write(lambda db: db.executemany(sql.SEE, values))
+
+    async def want(self, ids: Iterable[int]) -> int:
+        """Let the scope be these ids, as many as there may be; how many they are."""
+        return int(await self._write(lambda db: sql.want(db, ids)))
+
+    async def wanted(self, after: int, limit: int) -> list[int]:
+        """The next ids that the scope names beyond `after`."""
+        statement = "SELECT id FROM wanted WHERE id > ? ORDER BY id LIMIT ?"
+        return await self.checkpoint.read(lambda db: [row[0] for row in sql.rows(db, statement, (after, limit))])
+
+    async def restrict(self) -> int:
+        """Forget what was seen and is not wanted; the answer is how many of the wanted were not seen."""
+        return int(await self._write(sql.restrict))
+
+    async def keep(self, last: int) -> int:
+        """Take the last so many of each out of what is selected; the answer is how many that were."""
+        return int(await self._write(lambda db: sql.keep(db, last)))
 
     async def tally(self) -> Tally:
         """How many items are in scope, how many of them are selected, and what these cost."""
@@ -191,6 +221,51 @@ class JobLedger:
         )
         return rows[0][0], rows[0][1]
 
+    # -- exporting
+
+    async def cut_parts(self, chunks: int) -> list[tuple[int, int, bool]]:
+        """The plan in parts of so many chunks: first and last item, and whether it is announced."""
+        found = await self.checkpoint.read(lambda db: sql.rows(db, sql.PARTS, (chunks,)))
+        return [(first, last, bool(whole)) for first, last, whole in found]
+
+    async def part_files(self, number: int) -> list[File]:
+        """The files of a part that was finished and not announced."""
+        statement = "SELECT files FROM part WHERE number = ? AND NOT whole"
+        found = await self.checkpoint.read(lambda db: sql.rows(db, statement, (number,)))
+        return [File(**file) for row in found for file in orjson.loads(row[0])]
+
+    async def begin_part(self, number: int, first: int, last: int, files: Iterable[File]) -> None:
+        """Write which files are going to be put into their places."""
+        values = (number, first, last, sql.as_json([asdict(file) for file in files]))
+        await self._write(lambda db: sql.rows(db, "INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, 0)", values))
+
+    async def announce_part(self, number: int, apart: Apart) -> None:
+        """Announce a part that is in its place: its items are confirmed, but for those in `apart`."""
+        await self._write(lambda db: sql.announce_part(db, number, apart))
+
+    async def files(self) -> list[dict[str, Any]]:
+        """The files of every part that was announced: `path`, `rows`, `bytes`, `sha256`."""
+        statement = "SELECT files FROM part WHERE whole ORDER BY number"
+        found = await self.checkpoint.read(lambda db: sql.rows(db, statement))
+        return [file for row in found for file in orjson.loads(row[0])]
+
+    async def marks(self, ids: Iterable[int]) -> dict[int, list[Any]]:
+        """The fingerprints of items, by id."""
+        wanted = sql.as_json(list(ids))
+        statement = "SELECT id, fingerprint FROM item WHERE id IN (SELECT value FROM json_each(?))"
+        rows = await self.checkpoint.read(lambda db: sql.rows(db, statement, (wanted,)))
+        return {item: orjson.loads(mark) for item, mark in rows}
+
+    async def sent(self, after: int, limit: int) -> list[tuple[int, int]]:
+        """The next items beyond position `after` that were sent and may have been carried out: position and id."""
+        rows = await self.checkpoint.read(lambda db: sql.rows(db, sql.SENT, (after, limit)))
+        return [(seq, item) for seq, item in rows]
+
+    async def parents(self, first: int, last: int) -> dict[int, int | None]:
+        """In which row of the list each item from `first` to `last` lies, by id."""
+        statement = "SELECT id, parent FROM item WHERE seq BETWEEN ? AND ?"
+        return dict(await self.checkpoint.read(lambda db: sql.rows(db, statement, (first, last))))
+
     # -- verifying
 
     async def accepted(self, ids: Iterable[int]) -> dict[int, list[Any]]:
@@ -270,13 +345,17 @@ class JobLedger:
 
     async def groups(self, limit: int = 20) -> list[tuple[int, int, int]]:
         """The groups of the plan, the largest first: which, how many items, how many chunks."""
-        statement = "SELECT grp, sum(last - first + 1), count(*) FROM chunk GROUP BY grp ORDER BY 2 DESC LIMIT ?"
+        statement = (
+            "SELECT grp, sum(last - first + 1), count(*) FROM chunk WHERE grp >= 0 GROUP BY grp ORDER BY 2 DESC LIMIT ?"
+        )
         rows = await self.checkpoint.read(lambda db: sql.rows(db, statement, (limit,)))
         return [(group, items, chunks) for group, items, chunks in rows]
 
     async def chunks(self) -> int:
         """How many chunks the plan has."""
-        return int((await self.checkpoint.read(lambda db: sql.rows(db, "SELECT count(*) FROM chunk")))[0][0])
+        return int(
+            (await self.checkpoint.read(lambda db: sql.rows(db, "SELECT count(*) FROM chunk WHERE grp >= 0")))[0][0]
+        )
 
     async def reasons(self, limit: int = 10) -> list[tuple[str, str, int]]:
         """The commonest things said of items that did not go through: fate, what was said, how many items."""

@@ -40,7 +40,8 @@ class Seen:
     """One row of the walk.
 
     `fingerprint` is None when `where` does not select it, `credits` when its cost is not known; `measure` is 0.0 to 1.0,
-    if there is one.
+    if there is one. `parent` is the row of the list that it lies in. `among` tells whether `keep` may keep it: of those
+    with the same `per`, the ones with the largest `by`.
     """
 
     id: int
@@ -48,6 +49,10 @@ class Seen:
     fingerprint: list[Any] | None
     credits: float | None = 0.0
     measure: float | None = None
+    parent: int | None = None
+    among: bool = False
+    per: str | int | float | None = None
+    by: int | float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,12 @@ def configure(verbosity: int, style: str, secrets: Iterable[str], *, color: bool
     logging.basicConfig(level=level if verbosity > 1 else logging.WARNING, handlers=[_Others()], force=True)
 
 
+def quiet_unless_configured() -> None:
+    """Log nothing in a program that has not set structlog up: by itself it would print every attempt on stdout."""
+    if not structlog.is_configured():
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 class _Others(logging.Handler):
     """What libraries log, asyncio's “Task exception was never retrieved” among it, said by our log."""
 

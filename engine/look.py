@@ -6,8 +6,7 @@ another job, a colleague: what moved then is not what was agreed to, and must no
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +15,9 @@ import structlog
 
 from .errors import GuardError
 from .fates import ItemFate
-from .kind import Evidence, Kind
+from .kind import Change, Evidence
 from .ledger import Apart, Chunk
-from .readback import read_back, read_one
-from .where import Row
+from .readback import Rows, read_back, read_full, read_what_can_be
 from .work import Work
 
 log = structlog.get_logger("rebatch")
@@ -38,7 +36,7 @@ async def see_account(work: Work) -> None:
     if work.ledger.job.get("key") == work.key:
         return
     probes = await work.ledger.untouched(PROBES)
-    seen = [await read_one(work.client, work.spec.kind.resource, item) is not None for item in probes]
+    seen = [row is not None for row in (await read_full(work, probes)).values()]
     if probes and not any(seen):
         raise nothing_seen(work, len(probes))
     if probes and all(seen):
@@ -57,10 +55,12 @@ def nothing_seen(work: Work, looked_at: int) -> GuardError:
 def is_fresh(work: Work, seen_at: float) -> bool:
     """Whether what was seen at `seen_at`, on the event loop's clock, or in the plan just made, still counts.
 
-    At a slow pace it counts for longer: as long as all who may stand at the gate need to pass it.
+    At a slow pace it counts for longer: as long as all who may stand at the gate need to pass it. Where each item is to
+    be kept in full before it is changed, having been planned is not enough.
     """
     passing_s = 4 * work.spec.limits.concurrency / work.client.pacer.rate
-    return anyio.current_time() <= max(seen_at, work.planned_at) + max(FRESH_S, passing_s)
+    latest = seen_at if work.archive else max(seen_at, work.planned_at)
+    return anyio.current_time() <= latest + max(FRESH_S, passing_s)
 
 
 async def look(work: Work, chunks: Sequence[Chunk]) -> list[Chunk]:
@@ -68,35 +68,45 @@ async def look(work: Work, chunks: Sequence[Chunk]) -> list[Chunk]:
 
     Raises ServiceError, CredentialsError, StoppedError, CheckpointError.
     """
-    by_group: defaultdict[int, list[Chunk]] = defaultdict(list)
-    for chunk in chunks:
-        if not is_fresh(work, chunk.looked_at):
-            by_group[chunk.group].append(chunk)
-    left: dict[int, Chunk] = {}
-    for group, stale in by_group.items():
-        left |= {chunk.first: chunk for chunk in await _look_at(work, group, stale)}
-    seen = [left[chunk.first] if chunk.group in by_group and chunk.first in left else chunk for chunk in chunks]
+    stale = [chunk for chunk in chunks if not is_fresh(work, chunk.looked_at)]
+    looked = {chunk.first: chunk for chunk in await _look_at(work, stale)} if stale else {}
+    seen = [looked.get(chunk.first, chunk) for chunk in chunks]
     return [chunk for chunk in seen if chunk.ids]
 
 
-async def _look_at(work: Work, group: int, chunks: Sequence[Chunk]) -> list[Chunk]:
-    rows = await read_back(work, [item for chunk in chunks for item in chunk.ids], group)
+async def _look_at(work: Work, chunks: Sequence[Chunk]) -> list[Chunk]:
+    groups = {item: chunk.group for chunk in chunks for item in chunk.ids}
+    rows, unread = await _read(work, groups)
     left, looked_at = [], anyio.current_time()
     for chunk in chunks:
         marks = await work.ledger.fingerprints(chunk)
-        apart = differing(work.spec.kind, chunk, marks, rows)
+        apart = differing(work.change, chunk, marks, rows)
+        apart |= {item: (ItemFate.FAILED, unread[item]) for item in chunk.ids if item in unread}
         if apart:
             await work.ledger.leave_out(chunk, apart)
             work.progress.done += len(apart)
             log.info("left out", chunk=chunk.first, items=len(apart))
         left.append(replace(chunk, ids=tuple(item for item in chunk.ids if item not in apart), looked_at=looked_at))
+    work.fail(len(unread))
+    if work.archive:
+        await work.archive.keep({item: rows[item] for chunk in left for item in chunk.ids}, groups)
     return left
 
 
-def differing(kind: Kind, chunk: Chunk, marks: dict[int, list[Any]], rows: dict[int, Row | None]) -> Apart:
+async def _read(work: Work, groups: Mapping[int, int]) -> tuple[Rows, dict[int, str]]:
+    """The rows as they are now; where they are to be kept, in full, and why some cannot be had."""
+    if work.archive is None:
+        return await read_back(work, groups), {}
+    rows, unread = await read_what_can_be(work, groups)
+    return rows, {item: f"not archived, so not sent: {why}" for item, why in unread.items()}
+
+
+def differing(kind: Change, chunk: Chunk, marks: Mapping[int, list[Any]], rows: Rows) -> Apart:
     """The items of a chunk that are not as they were, and what becomes of each."""
     apart: Apart = {}
     for item in chunk.ids:
+        if item not in rows:
+            continue
         row = rows[item]
         if row is None and chunk.sent and kind.evidence(marks[item], None) is Evidence.APPLIED:
             apart[item] = (ItemFate.ACCEPTED, None)  # an earlier attempt of ours, of which no answer came

@@ -13,14 +13,13 @@ from typing import Any
 import anyio
 
 from .errors import GuardError
+from .files.target import must_be_available
 from .guards import DIGITS, Tripped, check_guards
-from .kind import Page
-from .ledger import Seen, Tally
-from .retry import FIRST_CONTACT_DIALS
+from .kind import Export
+from .ledger import Tally
+from .select import Selected, see_all
 from .text import harmless
 from .units import show_duration
-from .walk import Walked, walk
-from .where import Row
 from .work import Work
 
 DAY_S = 86_400.0
@@ -33,10 +32,12 @@ async def make_plan(work: Work) -> None:
     Raises GuardError, ServiceError, CredentialsError, StoppedError, CheckpointError.
     """
     spec, ledger = work.spec, work.ledger
-    walked = await _see_all(work)
+    if isinstance(spec.kind, Export):
+        must_be_available(spec.kind.target(spec.action))
+    seen = await see_all(work)
     found = await ledger.tally()
-    facts = _facts(work, walked, found)
-    if tripped := check_guards(spec.guards, found, walked.unproven, irreversible=spec.kind.irreversible):
+    facts = _facts(work, seen, found)
+    if tripped := check_guards(spec.guards, found, seen.walked.unproven, irreversible=spec.kind.irreversible):
         await ledger.note(**facts, **_refused(tripped))
         raise refusal(ledger.job)
     state = {"state": "planned"} if found.selected else {"state": "finished", "finished_at": ledger.job["now"]}
@@ -44,35 +45,19 @@ async def make_plan(work: Work) -> None:
     work.planned_at = anyio.current_time()
 
 
-async def _see_all(work: Work) -> Walked:
-    """Walk over everything in scope, and keep what each row is to the plan."""
-    spec, ledger = work.spec, work.ledger
-    await ledger.clear_seen()
-    work.progress.begin("planning")
-    selects = spec.where(datetime.fromisoformat(ledger.job["now"]))
-
-    async def keep(page: Page) -> None:
-        work.progress.total = page.count
-        work.progress.done = min(page.count, work.progress.done + len(page.rows))
-        await ledger.see([_seen(row, selected=selects(row)) for row in page.rows])
-
-    def _seen(row: Row, *, selected: bool) -> Seen:
-        group = spec.kind.group(row)
-        if not selected:
-            return Seen(row["id"], group, None)
-        mark = spec.kind.resource.fingerprint(row)
-        return Seen(row["id"], group, mark, spec.kind.cost(spec.action, row), spec.kind.measure(row))
-
-    return await walk(work.client, spec.kind.resource, spec.scope, keep, spec.limits.concurrency, FIRST_CONTACT_DIALS)
-
-
-def _facts(work: Work, walked: Walked, found: Tally) -> dict[str, Any]:
+def _facts(work: Work, seen: Selected, found: Tally) -> dict[str, Any]:
+    walked = seen.walked
     return {
         "in_scope": found.in_scope,
         "planned": found.selected,
+        "kept": seen.kept,
+        "missing": seen.missing,
+        "listed": walked.count,
+        "details": work.details,
+        "by_id": seen.by_id,
         "credits_estimated": round(found.credits, DIGITS),
         "credits_untold": found.untold,
-        "canary": work.spec.guards.canary or 0,
+        "canary": 0 if isinstance(work.spec.kind, Export) else work.spec.guards.canary or 0,
         "page_size": walked.width,
         "pages": walked.pages,
         "completeness": "unproven" if walked.unproven else "complete",

@@ -7,7 +7,6 @@ time, none.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf
@@ -18,7 +17,7 @@ import structlog
 from .backlog import Backlog
 from .errors import RebatchError
 from .fates import ItemFate
-from .kind import Evidence, Kind
+from .kind import Change, Evidence
 from .ledger import Chunk, Unsettled
 from .readback import read_back
 from .where import Row
@@ -62,7 +61,7 @@ class Reconciler:
             # The service had the request before now. How long before, only clocks could tell, and clocks are wrong: on
             # another machine, after a suspend. So the whole time is waited.
             self._keep(unsettled, work.spec.limits.settle)
-        self._backlog.adopt(unsettled.chunk.first for unsettled in found)
+        self._backlog.adopt(unsettled.chunk for unsettled in found)
 
     async def add(self, chunk: Chunk) -> None:
         """Take over a chunk whose attempt has just ended with an unknown fate."""
@@ -101,7 +100,7 @@ class Reconciler:
         settle_s = self._work.spec.limits.settle
         try:
             looks = [await self._read(ripe)]
-            doubtful = [unsettled for unsettled in ripe if not _has_moved(self._work.spec.kind, unsettled, looks)]
+            doubtful = [unsettled for unsettled in ripe if not _has_moved(self._work.change, unsettled, looks)]
             if doubtful and await self._work.control.sleep(min(BETWEEN_S, settle_s)):
                 looks.append(await self._read(doubtful))
             trusted = await self._may_trust(ripe, looks)
@@ -118,18 +117,13 @@ class Reconciler:
                 await self._apply(unsettled, looks if unsettled in doubtful else looks[:1], trusted=trusted)
 
     async def _read(self, chunks: Sequence[Unsettled]) -> Rows:
-        ids: defaultdict[int, list[int]] = defaultdict(list)
-        for unsettled in chunks:
-            ids[unsettled.chunk.group] += unsettled.chunk.ids
-        rows: dict[int, Row | None] = {}
-        for group, items in ids.items():
-            rows |= await read_back(self._work, items, group)
-        return rows
+        wanted = {item: unsettled.chunk.group for unsettled in chunks for item in unsettled.chunk.ids}
+        return await read_back(self._work, wanted)
 
     async def _may_trust(self, ripe: Sequence[Unsettled], looks: Sequence[Rows]) -> bool:
         """Whether what does not move was not carried out: only if something that was carried out has been seen to move."""
         work = self._work
-        kind, ledger = work.spec.kind, work.ledger
+        kind, ledger = work.change, work.ledger
         if kind.repeatable or ledger.job.get("evidence_moves"):
             return True
         moved = (
@@ -137,7 +131,7 @@ class Reconciler:
         )
         if not moved:
             witnesses = await ledger.witnesses(WITNESSES)
-            moved = _any_moved(kind, witnesses, [await read_back(work, list(witnesses), 0)])
+            moved = _any_moved(kind, witnesses, [await read_back(work, dict.fromkeys(witnesses, 0))])
         if moved:
             await ledger.note(evidence_moves=True)
         return moved
@@ -145,7 +139,7 @@ class Reconciler:
     async def _apply(self, unsettled: Unsettled, looks: Sequence[Rows], *, trusted: bool) -> None:
         work, chunk = self._work, unsettled.chunk
         may_resend = chunk.attempts < work.spec.limits.attempts
-        settlement = judge(work.spec.kind, unsettled, looks, may_resend=may_resend, trusted=trusted)
+        settlement = judge(work.change, unsettled, looks, may_resend=may_resend, trusted=trusted)
         with anyio.CancelScope(shield=True):
             await work.ledger.settle(chunk, settlement.fate, settlement.error, settlement.apart)
         log.info("settled", chunk=chunk.first, fate=settlement.fate, apart=len(settlement.apart))
@@ -157,11 +151,11 @@ class Reconciler:
             work.progress.done += len(settlement.apart)
         else:
             work.progress.done += len(chunk.ids)
-            self._backlog.over()
+            self._backlog.over(chunk)
 
 
 def judge(
-    kind: Kind, unsettled: Unsettled, looks: Sequence[Rows], *, may_resend: bool, trusted: bool = True
+    kind: Change, unsettled: Unsettled, looks: Sequence[Rows], *, may_resend: bool, trusted: bool = True
 ) -> Settlement:
     """Decide from what was read back: what moved was done, what did not is sent again, what cannot be made out is held.
 
@@ -190,7 +184,7 @@ def _failed(settlement: Settlement, left: int) -> int:
     return own + (left if settlement.fate is ItemFate.FAILED else 0)
 
 
-def _fates(kind: Kind, unsettled: Unsettled, looks: Sequence[Rows]) -> dict[int, ItemFate]:
+def _fates(kind: Change, unsettled: Unsettled, looks: Sequence[Rows]) -> dict[int, ItemFate]:
     """The fate of each item. One whose own change proves nothing takes that of its chunk, which went out as one request."""
     evidence = {item: _evidence(kind, item, mark, looks) for item, mark in unsettled.fingerprints.items()}
     shown = set(evidence.values())
@@ -204,7 +198,7 @@ def _fates(kind: Kind, unsettled: Unsettled, looks: Sequence[Rows]) -> dict[int,
     return fates
 
 
-def _evidence(kind: Kind, item: int, mark: list[object], looks: Sequence[Rows]) -> Evidence:
+def _evidence(kind: Change, item: int, mark: list[object], looks: Sequence[Rows]) -> Evidence:
     """What all looks together tell: one that saw it moved is enough; that it did not move, all must say."""
     seen = {kind.evidence(mark, look[item]) if item in look else Evidence.UNCLEAR for look in looks}
     if moved := seen & _MOVED:
@@ -212,11 +206,11 @@ def _evidence(kind: Kind, item: int, mark: list[object], looks: Sequence[Rows]) 
     return seen.pop() if len(seen) == 1 else Evidence.UNCLEAR
 
 
-def _any_moved(kind: Kind, marks: Mapping[int, list[object]], looks: Sequence[Rows]) -> bool:
+def _any_moved(kind: Change, marks: Mapping[int, list[object]], looks: Sequence[Rows]) -> bool:
     return any(_evidence(kind, item, mark, [look]) in _MOVED for item, mark in marks.items() for look in looks)
 
 
-def _has_moved(kind: Kind, unsettled: Unsettled, looks: Sequence[Rows]) -> bool:
+def _has_moved(kind: Change, unsettled: Unsettled, looks: Sequence[Rows]) -> bool:
     """Whether every item has moved, so that a second look can tell nothing more."""
     return all(_evidence(kind, item, mark, looks) in _MOVED for item, mark in unsettled.fingerprints.items())
 

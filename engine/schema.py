@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from .keep import ORDERED, Keep
 from .kind import Kind, Resource
 from .spec import VERSION, Guards, Limits
 from .where import OPERATORS, Field, Type
@@ -64,10 +65,23 @@ def _job(kind: Kind) -> Schema:
                 "properties": {"type": {"const": kind.name}, **properties},
                 "required": ["type", *action.get("required", [])],
             },
+            "keep": _keep(kind.resource),
             "guards": _model(Guards),
             "limits": _model(Limits),
         },
     }
+
+
+def _keep(resource: Resource) -> Schema:
+    """As its model has it, with the fields that there are."""
+    schema = _model(Keep)
+    names = sorted(resource.fields)
+    ordered = sorted(name for name, field in resource.fields.items() if field.type in ORDERED)
+    properties = schema["properties"]
+    properties["per"] = {"enum": names, "description": properties["per"]["description"]}
+    properties["by"] = {**properties["by"], "enum": ordered}
+    properties["among"] = {"$ref": f"#/$defs/where_{resource.name}"}
+    return schema
 
 
 def _model(model: Any) -> Schema:

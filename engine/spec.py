@@ -12,14 +12,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from .errors import UsageError
-from .kind import Kind, Resource, Strict
+from .keep import Keep, Keeping, read_keep
+from .kind import LARGEST, Kind, Resource, Strict
 from .text import harmless
 from .units import Tolerance, parse_duration, parse_rate, parse_tolerance
-from .where import Path, Predicate, Problem, parse_where, suggest
+from .where import Path, Predicate, Problem, named, parse_where, suggest
 from .yamlfile import MAX_BYTES, Document, YamlError, parse_yaml
 
 VERSION = 1
-LARGEST = 2**63  # beyond it no number fits into SQLite or JSON
 
 
 def _duration_s(value: Any) -> float:
@@ -113,6 +113,7 @@ class _Head(Strict):
     resource: str = Field(description="What is listed.")
     scope: dict[str, Any] = Field({}, description="The service's own filters.")
     where: Any = Field(None, description="Conditions on each row; without them everything in scope is selected.")
+    keep: Keep | None = Field(None, description="What is left alone whatever `where` says: the last few of each.")
     action: dict[str, Any] = Field(description="What to do: `type` names the kind, the rest belongs to it.")
     guards: Guards = Guards()
     limits: Limits = Limits()
@@ -129,10 +130,20 @@ class JobSpec:
     guards: Guards
     limits: Limits
     raw: dict[str, Any]
+    keep: Keep | None = None
 
     def where(self, now: datetime) -> Predicate:
         """The condition on rows, with ages counted back from `now`."""
         return _where(self.raw, self.kind.resource, now)[0]
+
+    def keeping(self, now: datetime) -> Keeping | None:
+        """What is to be kept of each row, with ages counted back from `now`; None when nothing is."""
+        return read_keep(self.keep, self.kind.resource, now)[0] if self.keep else None
+
+    @property
+    def fields(self) -> set[str]:
+        """The fields that it takes to tell what is selected and what is kept."""
+        return named(self.raw.get("where")) | (self.keep.fields if self.keep else set())
 
 
 class SpecError(UsageError):
@@ -182,12 +193,14 @@ def parse_job(raw: Any, kinds: Mapping[str, Kind]) -> tuple[JobSpec | None, list
     action_raw = {key: value for key, value in raw["action"].items() if key != "type"}
     action, action_problems = _validate(kind.Action, action_raw, ("action",))
     _, where_problems = _where(raw, kind.resource, datetime.now(UTC))
-    problems += scope_problems + action_problems + where_problems
+    keep = head.keep if head else None
+    keep_problems = read_keep(keep, kind.resource, datetime.now(UTC))[1] if keep else []
+    problems += scope_problems + action_problems + where_problems + keep_problems
     told = {problem.path for problem in problems}
     problems += [problem for problem in _unkeepable(raw, ()) if problem.path not in told]
     if problems or head is None:
         return None, problems
-    return JobSpec(head.name, kind, scope, action, head.guards, head.limits, _plain(raw)), []
+    return JobSpec(head.name, kind, scope, action, head.guards, head.limits, _plain(raw), head.keep), []
 
 
 def _without_kind(raw: dict[str, Any], kinds: Mapping[str, Kind]) -> list[Problem]:

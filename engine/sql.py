@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
@@ -21,6 +21,13 @@ _CHUNK = "SELECT first, last, grp, coalesce(root, first), attempts > 0 FROM chun
 TALLY = """
     SELECT count(*), count(*) FILTER (WHERE selected), total(credits) FILTER (WHERE selected),
         count(*) FILTER (WHERE selected AND credits IS NULL) FROM seen"""
+SEE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+NOT_FOUND = "not found in scope"
+# Where `by` is not known, whether it is one of the last cannot be told: it is kept.
+_KEEP = """
+    UPDATE seen SET selected = 0 WHERE selected AND among AND (by IS NULL OR id IN (
+        SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY per ORDER BY by DESC, id DESC) AS place
+            FROM seen WHERE among AND by IS NOT NULL) WHERE place <= ?))"""
 PENDING = f"{_CHUNK} WHERE fate = 'not_attempted' AND first > ? AND first <= ? ORDER BY first LIMIT ?"
 _UNSETTLED = f"{_CHUNK} WHERE fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"
 # A few items of a few chunks, spread over the plan.
@@ -40,9 +47,18 @@ _MAY_BE_DONE = "SELECT chunk FROM attempt WHERE coalesce(fate, 'unknown') = 'unk
 _IS_DOUBTFUL = f"fate = 'not_attempted' AND (first IN ({_MAY_BE_DONE}) OR root IN ({_MAY_BE_DONE}))"
 DOUBTFUL = f"SELECT first FROM chunk WHERE {_IS_DOUBTFUL}"
 UNSETTLE_DOUBTFUL = f"UPDATE chunk SET fate = 'unsettled' WHERE {_IS_DOUBTFUL}"
+PARTS = """
+    SELECT min(first), max(last), min(whole) FROM (
+        SELECT chunk.first, chunk.last, fate IN ('confirmed', 'skipped') AS whole,
+            (row_number() OVER (ORDER BY first) - 1) / ? AS number FROM chunk WHERE grp >= 0)
+    GROUP BY number ORDER BY number"""
 ACCEPTED_OF = f"""
     SELECT item.id, fingerprint FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
     WHERE item.id IN (SELECT value FROM json_each(?)) AND coalesce(item.fate, chunk.fate) = 'accepted'"""
+SENT = f"""
+    SELECT seq, item.id FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
+    WHERE seq > ? AND (coalesce(item.fate, chunk.fate) IN ('accepted', 'confirmed', 'held', 'unsettled')
+        OR (item.fate IS NULL AND chunk.fate = 'not_attempted' AND attempts > 0)) ORDER BY seq LIMIT ?"""
 ACCEPTED_AFTER = f"""
     SELECT seq, item.id, fingerprint FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
     WHERE seq > ? AND coalesce(item.fate, chunk.fate) = 'accepted' ORDER BY seq LIMIT ?"""
@@ -114,17 +130,57 @@ def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
     The answer is the facts as they were noted, with the plan's hash.
     """
     db.execute("""
-        INSERT INTO item (seq, id, grp, fingerprint, before)
-        SELECT row_number() OVER (ORDER BY grp, id DESC), id, grp, fingerprint, measure FROM seen WHERE selected""")
-    for group, first, last in rows(db, "SELECT grp, min(seq), max(seq) FROM item GROUP BY grp"):
-        db.executemany(
-            "INSERT INTO chunk (first, last, grp) VALUES (?, ?, ?)",
-            ((begin, end, group) for begin, end in _cuts(first, last, facts.get("canary") or 0)),
-        )
+        INSERT INTO item (seq, id, grp, parent, fingerprint, before)
+        SELECT row_number() OVER (ORDER BY grp DESC, id DESC), id, grp, parent, fingerprint, measure
+        FROM seen WHERE selected""")
+    groups = db.execute(
+        "SELECT grp, min(seq), max(seq) FROM item GROUP BY grp ORDER BY 2"
+    )  # as many as there are results
+    canary = facts.get("canary") or 0
+    db.executemany(
+        "INSERT INTO chunk (first, last, grp) VALUES (?, ?, ?)",
+        ((begin, end, group) for group, first, last in groups for begin, end in _cuts(first, last, canary)),
+    )
+    _add_missing(db)
     db.execute("DROP TABLE seen")
+    db.execute("DROP TABLE wanted")
     noted = {**facts, "plan_hash": plan_hash(db)}
     note(db, noted)
     return noted
+
+
+def want(db: apsw.Connection, ids: Iterable[int]) -> int:
+    """Write which ids the scope names; how many they are."""
+    db.execute("DELETE FROM wanted")
+    db.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", ((item,) for item in ids))
+    return int(rows(db, "SELECT count(*) FROM wanted")[0][0])
+
+
+def restrict(db: apsw.Connection) -> int:
+    """Forget what was seen and is not wanted; how many of the wanted were not seen."""
+    db.execute("DELETE FROM seen WHERE id NOT IN wanted")
+    return int(rows(db, "SELECT count(*) FROM wanted WHERE id NOT IN (SELECT id FROM seen)")[0][0])
+
+
+def keep(db: apsw.Connection, last: int) -> int:
+    """Take the last so many of each out of what is selected; how many that were."""
+    db.execute(_KEEP, (last,))
+    return db.changes()
+
+
+def _add_missing(db: apsw.Connection) -> None:
+    """Whatever the scope names has a fate: what was not found is left out, in a chunk of its own behind the others."""
+    behind = int(rows(db, "SELECT coalesce(max(seq), 0) FROM item")[0][0])
+    db.execute(
+        """INSERT INTO item (seq, id, grp, fingerprint) SELECT ? + row_number() OVER (ORDER BY id), id, -1, 'null'
+            FROM wanted WHERE id NOT IN (SELECT id FROM seen)""",
+        (behind,),
+    )
+    if missing := db.changes():
+        db.execute(
+            "INSERT INTO chunk (first, last, grp, fate, error) VALUES (?, ?, -1, ?, ?)",
+            (behind + 1, behind + missing, ItemFate.SKIPPED, NOT_FOUND),
+        )
 
 
 def _cuts(first: int, last: int, canary: int) -> Iterator[tuple[int, int]]:
@@ -303,6 +359,17 @@ def confirm_unmet(db: apsw.Connection, look: int) -> None:
         (look,),
     )
     db.execute("UPDATE chunk SET fate='confirmed' WHERE fate='accepted'")
+
+
+def announce_part(db: apsw.Connection, number: int, apart: Apart) -> None:
+    """Say that a part is whole, and that its items are confirmed, but for those in `apart`."""
+    db.execute("UPDATE part SET whole=1 WHERE number=?", (number,))
+    db.execute(
+        """UPDATE chunk SET fate='confirmed' FROM part
+            WHERE number=? AND chunk.first BETWEEN part.first AND part.last AND fate='not_attempted'""",
+        (number,),
+    )
+    mark(db, apart)
 
 
 def _changed_one(db: apsw.Connection) -> None:

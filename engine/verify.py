@@ -7,7 +7,8 @@ is looked with, or where the list leaves out what is there.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import anyio
 import structlog
@@ -16,10 +17,8 @@ from .errors import StoppedError
 from .fates import ItemFate
 from .jobledger import JobLedger
 from .kind import Evidence, Page
-from .readback import by_id_is_cheaper, read_one
-from .tasks import crew
+from .readback import Rows, batched, by_id_is_cheaper, each, items_of, read_full, read_some
 from .walk import walk
-from .where import Row
 from .work import Work
 
 log = structlog.get_logger("rebatch")
@@ -47,7 +46,7 @@ async def verify(work: Work, *, wait: bool = True, at_least_s: float = 0.0) -> N
         found = await look.run()
         waited = anyio.current_time() - began
         if waited >= longest_s or not _may_move(work, found, waited, wait=wait):
-            await work.ledger.settle_shown(look.number, UNMOVED, work.spec.kind.unmoved, UNCHANGED)
+            await work.ledger.settle_shown(look.number, UNMOVED, work.change.unmoved, UNCHANGED)
             await work.ledger.settle_shown(look.number, HIDDEN, ItemFate.ACCEPTED, HIDDEN_ITEM)
             break
         if not await work.control.sleep(min(pause_s, max(0.1, longest_s - waited))):
@@ -65,7 +64,7 @@ async def worth_another_look(ledger: JobLedger) -> bool:
 def _may_move(work: Work, found: Counter[Evidence], waited_s: float, *, wait: bool) -> bool:
     """Whether another look may show more than the last one."""
     # Without waiting, an unmoved item still gets its time where the verdict would be that it has failed.
-    patient = wait or work.spec.kind.unmoved is ItemFate.FAILED
+    patient = wait or work.change.unmoved is ItemFate.FAILED
     return bool((wait and found[Evidence.WORKING]) or (patient and found[Evidence.UNMOVED] and waited_s < GRACE_S))
 
 
@@ -74,7 +73,7 @@ class _Look:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._kind = work.spec.kind
+        self._kind = work.change
         self._gone_is_done = self._kind.evidence([], None) is Evidence.APPLIED
         self._own_key = work.ledger.job.get("key") == work.key
         self.number = int(work.wall() * 1000)  # tells this look's marks from those of earlier ones, of any process
@@ -94,7 +93,7 @@ class _Look:
         work = self._work
 
         async def meet(page: Page) -> None:
-            rows: dict[int, Row | None] = {row["id"]: row for row in page.rows}
+            rows: Rows = {row["id"]: row for row in await items_of(work, page.rows)}
             await self._note(rows, await work.ledger.accepted(rows))
 
         scope = self._kind.resource.lasting(work.spec.scope)
@@ -111,26 +110,23 @@ class _Look:
 
     async def _list_hides(self) -> bool:
         """Whether the list left out what is there: a few of what was not met are asked for one by one."""
-        for item in await self._work.ledger.unmet(self.number, PROBES):
-            if await read_one(self._work.client, self._kind.resource, item) is not None:
-                log.warning("the list left out an item that is there", item=item)
-                return True
-        return False
+        unmet = await self._work.ledger.unmet(self.number, PROBES)
+        there = [item for item, row in (await read_full(self._work, unmet)).items() if row is not None]
+        if there:
+            log.warning("the list left out an item that is there", item=there[0])
+        return bool(there)
 
     async def _by_id(self) -> None:
         after = 0
         while items := await self._work.ledger.next_accepted(after, _BATCH):
             after = items[-1][0]
-            queue = iter(items)
+            await each(self._work, batched(items, self._kind.resource.at_once), self._read)
 
-            async def worker() -> None:
-                for _seq, item_id, mark in queue:  # noqa: B023 - the crew is gone before the next batch
-                    row = await read_one(self._work.client, self._kind.resource, item_id)
-                    await self._note({item_id: row}, {item_id: mark})
+    async def _read(self, items: Sequence[tuple[int, int, list[Any]]]) -> None:
+        marks = {item: mark for _seq, item, mark in items}
+        await self._note(await read_some(self._work.client, self._kind.resource, list(marks)), marks)
 
-            await crew(self._work.spec.limits.concurrency, worker)
-
-    async def _note(self, rows: Mapping[int, Row | None], marks: Mapping[int, list[object]]) -> None:
+    async def _note(self, rows: Rows, marks: Mapping[int, list[object]]) -> None:
         evidence = {item: self._kind.evidence(mark, rows[item]) for item, mark in marks.items()}
         confirmed: dict[int, float | None] = {}
         shown: dict[int, str] = {}

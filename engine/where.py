@@ -74,6 +74,16 @@ def parse_where(raw: Any, fields: Mapping[str, Field], now: datetime) -> tuple[P
     return reader.condition(raw, ("where",)), reader.problems
 
 
+def named(raw: Any) -> set[str]:
+    """The fields that a condition, which has no mistakes, tests."""
+    if isinstance(raw, list):
+        return {field for part in raw for field in named(part)}
+    if not isinstance(raw, dict):
+        return set()
+    inner = {field for key in COMBINERS for field in named(raw.get(key))}
+    return inner | (raw.keys() - set(COMBINERS))
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean …?`, or nothing when nothing is near."""
     near = get_close_matches(word, list(known), n=1)

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
 
+from .archiver import Archiver
 from .client import Client
 from .control import Control
 from .errors import GuardError
 from .flight import Flight
 from .jobledger import JobLedger
+from .kind import Change, Export
 from .ledger import ENDED
 from .orders import Ear, remove
 from .pace import Pacer
@@ -38,6 +40,8 @@ class Work:
     key: str = ""  # what tells the key in use from another: see `mark_of`
     obey: Callable[[], None] = lambda: None  # look at the orders now
     rows_behind: dict[int, int] = field(default_factory=dict)  # by group, the row behind what was read back last
+    archive: Archiver | None = None  # where what is taken away is kept first
+    details: int = 0  # of rows of the list, that were asked for
     failed: int = 0  # items, in this process: whoever resumes brings new patience
 
     def fail(self, items: int) -> None:
@@ -48,6 +52,22 @@ class Work:
         if items and allowed is not None and allowed.trips(self.failed, planned):
             tripped = f"{self.failed:,} of {planned:,} items have failed; `guards: stop_on_failures` allows {allowed}."
             self.control.drain(GuardError(tripped, "Look at them with “rebatch report” before you resume."))
+
+    @property
+    def change(self) -> Change:
+        """The kind of a job that changes something; only such jobs come to the flows that ask for it."""
+        kind = self.spec.kind
+        if not isinstance(kind, Change):
+            raise TypeError(f"{kind.name} changes nothing")
+        return kind
+
+    @property
+    def export(self) -> Export:
+        """The kind of a job that exports."""
+        kind = self.spec.kind
+        if not isinstance(kind, Export):
+            raise TypeError(f"{kind.name} exports nothing")
+        return kind
 
     @property
     def control(self) -> Control:

@@ -51,10 +51,15 @@ def find(api_url: str | None = None, environment: Mapping[str, str] = os.environ
         source = str(LOGIN_FILE)
     else:
         raise CredentialsError("No API key was found.", "Set CEKURA_API_KEY, or log in with: cekura auth login")
+    address = api_url or environment.get("CEKURA_API_URL") or login.get("api_url") or login.get("base_url") or ORIGIN
+    return given(key, address, source)
+
+
+def given(key: str, address: str | None, source: str = "the program") -> Credentials:
+    """A key that somebody has handed over, for an address or the vendor's own. Raises as `find` does."""
     if not key.isascii() or not key.isprintable() or " " in key:
         raise CredentialsError(f"The API key of {source} has characters that no key has.", "Copy it anew.")
-    address = api_url or environment.get("CEKURA_API_URL") or login.get("api_url") or login.get("base_url") or ORIGIN
-    return Credentials(key, origin_of(address), source)
+    return Credentials(key, origin_of(address or ORIGIN), source)
 
 
 def secrets(environment: Mapping[str, str] = os.environ) -> set[str]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import orjson
-from annotated_types import Ge, Len, Lt
+from annotated_types import Len
 from pydantic import Field as Option
 
 from engine.exchange import Request
-from engine.kind import Page, Resource, Strict
-from engine.spec import LARGEST
+from engine.kind import LARGEST, Id, NamedScope, Page, Resource, Strict
 from engine.where import Field, Row, Type, read_time
 
 from .api import RESULTS
 
 MAX_DIGITS = 18
-
-Id = Annotated[int, Ge(1), Lt(LARGEST)]
 
 STATUSES = (
     "running", "completed", "failed", "pending", "in_progress", "evaluating", "in_queue", "timeout", "cancelled", "scaling_up",
@@ -26,8 +23,8 @@ STATUSES = (
 BUSY = frozenset({"running", "pending", "in_progress", "evaluating", "in_queue", "scaling_up"})
 
 
-class Scope(Strict):
-    """The filters that the service itself applies; all are optional."""
+class Scope(NamedScope):
+    """The filters that the service itself applies, and ids; all are optional."""
 
     agent_id: Id | None = Option(None, description="Results of this agent.")
     project_id: Id | None = Option(None, description="Results of this project.")
@@ -37,15 +34,16 @@ class Scope(Strict):
     )
 
 
-def _row(value: Any) -> Row:
+def checked(value: Any, noun: str = "result") -> Row:
+    """The row, if it is one with an id. Raises ValueError."""
     item_id = value.get("id") if isinstance(value, dict) else None
     if type(item_id) is not int or not 0 < item_id < LARGEST:
-        raise ValueError("a result without an id")
+        raise ValueError(f"a {noun} without an id")
     row: Row = value
     return row
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value that any JSON can hold; what is nested, perhaps too deeply to be written, is known by its type alone."""
     return value if value is None or isinstance(value, str | int | float) else type(value).__name__
 
@@ -55,11 +53,12 @@ def is_busy(status: object) -> bool:
     return isinstance(status, str) and status in BUSY
 
 
-def _text(name: str) -> Callable[[Row], Any]:
+def text(name: str) -> Callable[[Row], Any]:
+    """Text, or None."""
     return lambda row: value if isinstance(value := row.get(name), str) else None
 
 
-def _whole(name: str) -> Callable[[Row], Any]:
+def whole(name: str) -> Callable[[Row], Any]:
     """Counts come as text: “10”."""
 
     def read(row: Row) -> int | None:
@@ -71,7 +70,9 @@ def _whole(name: str) -> Callable[[Row], Any]:
     return read
 
 
-def _number(name: str) -> Callable[[Row], Any]:
+def number(name: str) -> Callable[[Row], Any]:
+    """A number, or None."""
+
     def read(row: Row) -> float | None:
         value = row.get(name)
         return float(value) if isinstance(value, float) or (type(value) is int and abs(value) < LARGEST) else None
@@ -81,11 +82,11 @@ def _number(name: str) -> Callable[[Row], Any]:
 
 def _share(name: str) -> Callable[[Row], Any]:
     """0.0 to 1.0 by “List Results”; the vendor's public OpenAPI has percentages, so what is above 1 is taken for one."""
-    read = _number(name)
+    read = number(name)
     return lambda row: value / 100 if (value := read(row)) is not None and value > 1 else value
 
 
-def _truth(name: str) -> Callable[[Row], Any]:
+def truth(name: str) -> Callable[[Row], Any]:
     """`is_cronjob` comes as text: “true”."""
 
     def read(row: Row) -> bool | None:
@@ -97,7 +98,8 @@ def _truth(name: str) -> Callable[[Row], Any]:
     return read
 
 
-def _time(name: str) -> Callable[[Row], Any]:
+def time(name: str) -> Callable[[Row], Any]:
+    """A time with its zone, or None."""
     return lambda row: read_time(row.get(name))
 
 
@@ -111,25 +113,26 @@ def _scenario_names(row: Row) -> list[str] | None:
 
 
 FIELDS: Mapping[str, Field] = {
-    "id": Field(Type.WHOLE, _whole("id")),
-    "name": Field(Type.TEXT, _text("name")),
-    "agent": Field(Type.WHOLE, _whole("agent")),
-    "agent_name": Field(Type.TEXT, _text("agent_name")),
-    "agent_inbound": Field(Type.TRUTH, _truth("agent_inbound")),
-    "status": Field(Type.TEXT, _text("status"), STATUSES),
+    "id": Field(Type.WHOLE, whole("id")),
+    "name": Field(Type.TEXT, text("name")),
+    "agent": Field(Type.WHOLE, whole("agent")),
+    "agent_id": Field(Type.WHOLE, whole("agent")),  # as the scope calls it
+    "agent_name": Field(Type.TEXT, text("agent_name")),
+    "agent_inbound": Field(Type.TRUTH, truth("agent_inbound")),
+    "status": Field(Type.TEXT, text("status"), STATUSES),
     "success_rate": Field(Type.NUMBER, _share("success_rate"), most=1.0),
-    "run_as_text": Field(Type.TRUTH, _truth("run_as_text")),
-    "is_cronjob": Field(Type.TRUTH, _truth("is_cronjob")),
-    "run_type": Field(Type.TEXT, _text("run_type")),
+    "run_as_text": Field(Type.TRUTH, truth("run_as_text")),
+    "is_cronjob": Field(Type.TRUTH, truth("is_cronjob")),
+    "run_type": Field(Type.TEXT, text("run_type")),
     "scenarios": Field(Type.LIST, _scenario_names),
-    "met_expected_outcome_count": Field(Type.WHOLE, _whole("met_expected_outcome_count")),
-    "total_expected_outcome_count": Field(Type.WHOLE, _whole("total_expected_outcome_count")),
-    "total_runs_count": Field(Type.WHOLE, _whole("total_runs_count")),
-    "completed_runs_count": Field(Type.WHOLE, _whole("completed_runs_count")),
-    "success_runs_count": Field(Type.WHOLE, _whole("success_runs_count")),
-    "failed_runs_count": Field(Type.WHOLE, _whole("failed_runs_count")),
-    "created_at": Field(Type.TIME, _time("created_at")),
-    "updated_at": Field(Type.TIME, _time("updated_at")),
+    "met_expected_outcome_count": Field(Type.WHOLE, whole("met_expected_outcome_count")),
+    "total_expected_outcome_count": Field(Type.WHOLE, whole("total_expected_outcome_count")),
+    "total_runs_count": Field(Type.WHOLE, whole("total_runs_count")),
+    "completed_runs_count": Field(Type.WHOLE, whole("completed_runs_count")),
+    "success_runs_count": Field(Type.WHOLE, whole("success_runs_count")),
+    "failed_runs_count": Field(Type.WHOLE, whole("failed_runs_count")),
+    "created_at": Field(Type.TIME, time("created_at")),
+    "updated_at": Field(Type.TIME, time("updated_at")),
 }
 
 
@@ -142,15 +145,16 @@ class Results(Resource):
 
     def page(self, scope: Any, number: int, size: int) -> Request:
         """Filters as the service wants them: scenarios as text, not as a JSON array."""
-        filters = {key: value for key, value in scope.model_dump(exclude_none=True).items() if key != "scenarios"}
+        filters = dict(scope.filters)
         if scope.scenarios:
             filters["scenarios"] = ",".join(map(str, scope.scenarios))
         query = {**filters, "page": number, "page_size": size}
         return Request("GET", RESULTS, {key: str(value) for key, value in query.items()})
 
-    def one(self, item_id: int) -> Request:
+    def by_id(self, ids: Sequence[int]) -> Request:
         """The result detail."""
-        return Request("GET", f"{RESULTS}{item_id}/")
+        (result,) = ids
+        return Request("GET", f"{RESULTS}{result}/")
 
     def is_own_404(self, body: bytes) -> bool:
         """`{"detail": "Not found."}`: JSON with a detail; a proxy answers HTML."""
@@ -171,12 +175,12 @@ class Results(Resource):
             raise ValueError("no “results” in it")  # noqa: TRY004 - one error for whatever is not a page
         if not isinstance(page.get("count"), int):
             raise ValueError("no “count” in it")  # noqa: TRY004 - as above
-        return Page([_row(row) for row in page["results"]], page["count"], page.get("next") is not None)
+        return Page([checked(row) for row in page["results"]], page["count"], page.get("next") is not None)
 
-    def read_one(self, body: bytes) -> Row:
+    def read_by_id(self, body: bytes) -> Sequence[Row]:
         """The same fields as in the list; only `runs` differs."""
-        return _row(orjson.loads(body))
+        return [checked(orjson.loads(body))]
 
     def fingerprint(self, row: Row) -> list[Any]:
         """What moves when the service evaluates a result."""
-        return [_plain(row.get(name)) for name in ("status", "updated_at", "success_rate")]
+        return [plain(row.get(name)) for name in ("status", "updated_at", "success_rate")]

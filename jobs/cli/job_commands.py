@@ -17,6 +17,7 @@ from engine.checkpoint import SUFFIX
 from engine.errors import CredentialsError, Exit, GuardError, RebatchError, UsageError
 from engine.job import cancelled_for_good
 from engine.jobledger import JobLedger
+from engine.kind import Export
 from engine.ledger import ENDED
 from engine.report import exit_code
 from engine.spec import JobSpec, load_spec
@@ -78,7 +79,7 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], how: Ho
         _carry_on(ctx, statedir.find(settings.checkpoints, target), how)
         return
     jobs = _chosen(Path(target), names)
-    if not (how.yes or attended()):
+    if not (how.yes or attended() or all(isinstance(job.kind, Export) for job in jobs)):
         raise confirmation_needed()
     runner = _runner(settings, how)
 

@@ -30,6 +30,8 @@ async def print_plan(ledger: JobLedger, spec: JobSpec, style: str) -> None:
         "unproven_because",
         "in_scope",
         "planned",
+        "kept",
+        "missing",
         "pages",
         "certificate",
         "credits_estimated",

@@ -17,6 +17,7 @@ from engine import job as stages
 from engine.control import Control
 from engine.errors import CredentialsError, Exit, PausedError, RebatchError, SignalledError, StoppedError, UsageError
 from engine.jobledger import JobLedger
+from engine.kind import Export
 from engine.ledger import ENDED
 from engine.log import configure
 from engine.orders import known
@@ -144,7 +145,7 @@ class Runner:
         self.settings.say(text, important=not self.how.yes)
 
     def _ask(self, ledger: JobLedger, spec: JobSpec) -> None:
-        if self.how.yes:
+        if self.how.yes or isinstance(spec.kind, Export):  # which changes nothing
             return
         if not attended():
             raise confirmation_needed()

@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.fates import ItemFate
 from engine.guards import show_credits
+from engine.kind import Change, Export
 from engine.ledger import Tally
 from engine.spec import JobSpec
 from engine.text import harmless, spreadsheet
@@ -22,6 +23,7 @@ from engine.work import PLAN_TTL_S
 from .change import change_markdown, change_text, moved
 
 MANY_GROUPS = 5
+MANY_FILES = 5
 COLUMNS = ("id", "fate", "http_status", "error", "attempts", "before", "after")
 _MEANING = {
     ItemFate.CONFIRMED: "done, and seen to be done",
@@ -50,15 +52,17 @@ def plan_text(
     planned, in_scope, resource = job["planned"], job["in_scope"], spec.kind.resource.name
     if not planned:
         nothing = f"  Nothing to do: none of the {in_scope:,} {resource} in scope is selected."
-        return _text([f"Plan {job['job']} · {spec.name}", nothing])
+        return _text([f"Plan {job['job']} · {spec.name}", nothing, *_left_alone(job)])
     lines = [
         f"Plan {job['job']} · {spec.name}",
-        f"  {spec.kind.describe(spec.action)} {planned:,} {resource}, in {_count(chunks, 'request')}",
+        f"  {spec.kind.describe(spec.action)} {planned:,} {resource}{_into(spec, chunks)}",
         *_groups_text(spec.kind.grouped_by, groups),
         f"  selected  {planned:,} of {in_scope:,} in scope ({100 * planned / in_scope:.1f} %)",
+        *_left_alone(job),
         f"  complete  {_complete_text(job)}",
         *_credits_text(spec, job),
         f"  guards    {_guards_text(spec)}",
+        *_backup_text(spec),
         f"  pace      {_pace_text(spec, chunks, ordered)}",
         f"  at        {job['origin']}",
         f"  plan      sha256 {job['plan_hash'][:8]}…, valid until {_valid_until(job, ttl_s)}",
@@ -66,6 +70,28 @@ def plan_text(
     if spec.kind.irreversible:
         lines.append("  This cannot be undone.")
     return _text(lines)
+
+
+def _into(spec: JobSpec, chunks: int) -> str:
+    if isinstance(spec.kind, Export):
+        target = spec.kind.target(spec.action)
+        return f" into {target.root}{target.stem}{target.suffix}"
+    return f", in {_count(chunks, 'request')}"
+
+
+def _left_alone(job: Mapping[str, Any]) -> list[str]:
+    """What `keep` spares, and what the scope names and does not have."""
+    lines = []
+    if job.get("kept"):
+        lines.append(f"  kept      {job['kept']:,} that would have been selected but for `keep`")
+    if job.get("missing"):
+        lines.append(f"  missing   {_count(job['missing'], 'id')} of the scope not found; left out")
+    return lines
+
+
+def _backup_text(spec: JobSpec) -> list[str]:
+    path = spec.kind.backup(spec.action) if isinstance(spec.kind, Change) else None
+    return [f"  backup    {path}; each item is in it before it goes"] if path else []
 
 
 def report_text(summary: Mapping[str, Any]) -> str:
@@ -82,10 +108,24 @@ def report_text(summary: Mapping[str, Any]) -> str:
     if summary["refused_because"]:
         lines.append(f"  refused: {summary['refused_because']}")
     lines += change_text(summary["change"])
+    lines += _files_text(summary)
     lines += [f"  {reason['items']:,} {reason['fate']}: {reason['error']}" for reason in summary["reasons"]]
     if summary["state"] == "finished" and (summary["accepted"]["working"] or summary["accepted"]["hidden"]):
         lines.append(f"  look again with: rebatch resume {summary['job']}")
     return _text([*lines, *_held_text(summary)])
+
+
+def _files_text(summary: Mapping[str, Any]) -> list[str]:
+    """Where what was kept or exported lies."""
+    archive, files = summary["archive"], summary["files"]
+    lines = [f"  archive  {archive['path']}  {_count(archive['rows'], 'row')}"] if archive else []
+    lines += [
+        f"  wrote  {file['path']}  {_count(file['rows'], 'row')}, {file['bytes']:,} bytes"
+        for file in files[:MANY_FILES]
+    ]
+    if len(files) > MANY_FILES:
+        lines.append(f"  and {len(files) - MANY_FILES:,} more files: rebatch report {summary['job']} --format json")
+    return lines
 
 
 def _held_text(summary: Mapping[str, Any]) -> list[str]:
@@ -205,6 +245,8 @@ def _groups_text(grouped_by: str, groups: list[tuple[int, int, int]]) -> list[st
 
 
 def _complete_text(job: Mapping[str, Any]) -> str:
+    if job.get("by_id"):
+        return f"yes; each of {_count(job['by_id'], 'id')} was asked for"
     if job["completeness"] == "complete":
         return f"yes; {_walked_text(job)}"
     return f"unproven: {job['unproven_because']}; {_walked_text(job)}"

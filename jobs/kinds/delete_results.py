@@ -13,35 +13,32 @@ import orjson
 
 from engine.exchange import Request
 from engine.fates import ItemFate
-from engine.kind import Evidence, Kind, Resource, Strict
+from engine.kind import Change, Evidence, Resource, Strict
 from engine.where import Row
 
 from ..api import RESULTS
 from ..results import Results
+from .backup import Backup
 
 
-class Action(Strict):
-    """Nothing to choose."""
-
-
-class DeleteResults(Kind):
+class DeleteResults(Change):
     """`action: {type: delete_results}`."""
 
     name: ClassVar[str] = "delete_results"
     resource: ClassVar[Resource] = Results()
-    Action: ClassVar[type[Strict]] = Action
+    Action: ClassVar[type[Strict]] = Backup
     irreversible: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True
-    grouped_by: ClassVar[str] = ""
     unmoved: ClassVar[ItemFate] = ItemFate.FAILED
 
     def describe(self, action: Any) -> str:  # noqa: ARG002 - the same for every action
         """What it does."""
         return "Delete"
 
-    def group(self, row: Row) -> int:  # noqa: ARG002 - any results may travel together
-        """One group."""
-        return 0
+    def backup(self, action: Any) -> str | None:
+        """As the action says."""
+        path: str | None = action.backup
+        return path
 
     def request(self, action: Any, group: int, ids: Sequence[int]) -> Request:  # noqa: ARG002 - only the ids matter
         """POST bulk_delete."""

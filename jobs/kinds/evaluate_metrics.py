@@ -17,12 +17,11 @@ from pydantic import Field as Option
 
 from engine.exchange import Request
 from engine.fates import ItemFate, Outcome
-from engine.kind import Evidence, Kind, Resource, Strict
-from engine.spec import LARGEST
+from engine.kind import LARGEST, Change, Evidence, Id, Resource, Strict
 from engine.where import Row
 
 from ..api import RESULTS
-from ..results import FIELDS, Id, Results, is_busy
+from ..results import FIELDS, Results, is_busy
 
 REFUSED = 400
 DEFAULT_PRICE = 0.2  # credits for a metric and a run (the vendor's pricing); some metrics differ
@@ -78,7 +77,7 @@ class Action(Strict):
         return sum(self.prices.get(str(metric), DEFAULT_PRICE) for metric in self.metrics)
 
 
-class EvaluateMetrics(Kind):
+class EvaluateMetrics(Change):
     """`action: {type: evaluate_metrics, metrics: [11, 12]}`."""
 
     name: ClassVar[str] = "evaluate_metrics"

@@ -65,6 +65,7 @@ class Store:
         with self.db:
             if not column(self.db, f"SELECT 1 FROM result WHERE id = ? AND {OURS}", result):
                 raise Refused(NO_RESULT, 404)
+            self._record("SELECT 'delete_call', value, NULL, NULL, NULL FROM json_each(?)", request, as_json([result]))
             query = f"SELECT id FROM run WHERE result = ? AND id IN {IDS} AND deleted_us IS NULL"
             runs = column(self.db, query, result, as_json(run_ids))
             self._drop_runs(as_json(runs), request, "delete")

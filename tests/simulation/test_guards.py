@@ -160,12 +160,12 @@ def test_a_kill_before_the_first_write_does_not_spoil_the_plan(tmp_path: Path) -
     """Whoever is killed while looking at the plan's items again can be resumed: the plan is still the one that was made."""
 
     async def story() -> None:
-        async with world(tmp_path, 26, 600) as here:
+        async with world(tmp_path, 26, 600, latency=0.05) as here:
             here.read(EVALUATE)
             await here.plan()
             before = changed(here)
             for _ in range(5):
-                await here.live(lambda: anyio.sleep(here.dice.uniform(0.0, 0.02)))
+                await here.live(lambda: anyio.sleep(here.dice.uniform(0.0, 0.05)))
             assert changed(here) == before
             assert await done(here)
             assert here.kills == 5

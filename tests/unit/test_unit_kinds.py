@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from engine.fates import ItemFate
-from engine.kind import CHUNK, Evidence, Kind
+from engine.kind import CHUNK, Change, Evidence
 from engine.where import OPERATORS, Row, parse_where
 from jobs import kinds
 from jobs.kinds.delete_results import DeleteResults
@@ -45,7 +45,9 @@ def test_an_evaluation_asks_for_its_ids_and_metrics() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("items", [1, CHUNK])
-def test_requests_keep_to_the_contract(kind: Kind, action: dict[str, Any], path: str, schema: str, items: int) -> None:
+def test_requests_keep_to_the_contract(
+    kind: Change, action: dict[str, Any], path: str, schema: str, items: int
+) -> None:
     """Path, method and body are those of the vendor's document, for the smallest and the largest chunk."""
     from ruamel.yaml import YAML  # noqa: PLC0415 - only where the contract is
 
@@ -117,7 +119,8 @@ def test_the_kinds_know_what_they_are() -> None:
     """What may be repeated, what cannot be undone, and what becomes of what stayed as it was."""
     assert (DELETE.irreversible, DELETE.repeatable, DELETE.unmoved) == (True, True, ItemFate.FAILED)
     assert (EVALUATE.irreversible, EVALUATE.repeatable, EVALUATE.unmoved) == (False, False, ItemFate.ACCEPTED)
-    assert kinds.find().keys() == {"delete_results", "evaluate_metrics"}
+    ours = {"delete_results", "delete_runs", "evaluate_metrics", "export_results", "export_runs"}
+    assert kinds.find().keys() == ours
 
 
 def test_evaluations_travel_by_agent() -> None:
@@ -167,7 +170,7 @@ def test_a_page_is_asked_for_as_the_service_wants_it() -> None:
         "agent_id": "101", "project_id": "42", "search": "a&b", "scenarios": "1,2", "page": "3", "page_size": "57",
     }  # fmt: skip
     assert RESULTS.page(Scope(), 1, 100).query == {"page": "1", "page_size": "100"}
-    assert RESULTS.one(7).path == "/test_framework/v1/results/7/"
+    assert RESULTS.by_id([7]).path == "/test_framework/v1/results/7/"
 
 
 @pytest.mark.parametrize("runs", [[{"id": 1}], {"1": {"id": 1}}, {}, [], None])
@@ -199,12 +202,12 @@ def test_what_is_no_page_is_refused(body: bytes) -> None:
 def test_what_is_no_result_is_refused(body: bytes) -> None:
     """A ValueError as well."""
     with pytest.raises(ValueError):  # noqa: PT011 - as above
-        RESULTS.read_one(body)
+        RESULTS.read_by_id(body)
 
 
 def test_a_detail_reads_as_a_row_of_the_list() -> None:
     """So that fingerprints of both can be compared."""
-    row = RESULTS.read_one(orjson.dumps({**ROW, "runs": {"9": {"id": 9}}}))
+    (row,) = RESULTS.read_by_id(orjson.dumps({**ROW, "runs": {"9": {"id": 9}}}))
     assert RESULTS.fingerprint(row) == RESULTS.fingerprint(ROW) == MARK
 
 
@@ -256,7 +259,7 @@ def test_the_fields_and_statuses_are_those_of_the_contract() -> None:
 
     contract = YAML(typ="safe", pure=True).load(CONTRACT.read_text(encoding="utf-8"))
     properties = contract["components"]["schemas"]["Result"]["properties"]
-    assert set(FIELDS) == set(properties) - {"runs"}
+    assert set(FIELDS) == set(properties) - {"runs"} | {"agent_id"}
     assert set(STATUSES) == set(properties["status"]["enum"])
     parameters = {each["name"] for each in contract["paths"]["/test_framework/v1/results/"]["get"]["parameters"]}
-    assert set(Scope.model_fields) == parameters - {"page", "page_size"}
+    assert set(Scope.model_fields) == parameters - {"page", "page_size"} | {"ids", "ids_from"}

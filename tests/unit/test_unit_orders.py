@@ -310,7 +310,7 @@ def test_a_cancelled_backlog_hands_out_nothing_and_waits_for_what_is_open() -> N
             backlog.again(sending)  # it came back: surely not carried out
             await anyio.sleep(5)
             assert ends == []
-            backlog.over()  # settled
+            backlog.over(settling)
         assert ends == [pytest.approx(10, abs=1e-3)] * 2
 
     run(main)

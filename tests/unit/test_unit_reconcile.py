@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.fates import ItemFate
-from engine.kind import Kind
+from engine.kind import Change
 from engine.ledger import Chunk, Unsettled
 from engine.reconcile import Settlement, judge
 from engine.where import Row
@@ -22,7 +22,7 @@ A, H, F, N = ItemFate.ACCEPTED, ItemFate.HELD, ItemFate.FAILED, ItemFate.NOT_ATT
 
 
 def settled(
-    rows: dict[int, Row | None], *, items: int = 3, may_resend: bool = True, kind: Kind | None = None
+    rows: dict[int, Row | None], *, items: int = 3, may_resend: bool = True, kind: Change | None = None
 ) -> dict[int, ItemFate]:
     """What each of the items 1, 2, 3, … becomes."""
     judged = settlement(rows, items=items, may_resend=may_resend, kind=kind)
@@ -31,7 +31,7 @@ def settled(
 
 
 def settlement(
-    rows: dict[int, Row | None], *, items: int = 3, may_resend: bool = True, kind: Kind | None = None
+    rows: dict[int, Row | None], *, items: int = 3, may_resend: bool = True, kind: Change | None = None
 ) -> Settlement:
     """The decision about a chunk that was sent twice."""
     ids = tuple(range(1, items + 1))

@@ -23,9 +23,9 @@ DELETE = HEAD + "    action: {type: delete_results}\n"
 EVALUATE = HEAD + "    action: {type: evaluate_metrics, metrics: [11]}\n"
 
 
-def test_entry_points_offer_both_kinds() -> None:
+def test_entry_points_offer_our_kinds() -> None:
     """Our own kinds are found as anybody's are."""
-    assert set(KINDS) == {"delete_results", "evaluate_metrics"}
+    assert set(KINDS) == {"delete_results", "delete_runs", "evaluate_metrics", "export_results", "export_runs"}
     assert all(kind.name == name for name, kind in KINDS.items())
 
 

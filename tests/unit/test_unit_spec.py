@@ -86,7 +86,7 @@ jobs:
         (job().replace("version: 1", "version: true"), "1:10: “version: 1” is needed"),
         ("version: 1\njobs:\n  - x\n", "3:5: expected a mapping of fields"),
         ("version: 1\njobs:\n  - {name: a, resource: results}\n", "3:5: “action” is needed"),
-        (job(action="{metrics: [1]}"), "5:13: “type” is needed: one of delete_results, evaluate_metrics"),
+        (job(action="{metrics: [1]}"), "5:13: “type” is needed: one of delete_results, delete_runs, evaluate_metrics, export_results, export_runs"),
         (job(action="delete_results"), "5:13: expected a mapping of fields"),
         (job(action="{type: evaluate_metrics}"), "5:13: “metrics” is needed"),
         (job(action="{type: evaluate_metrics, metrics: [1, 1]}"), "5:47: a metric is named twice"),

@@ -97,7 +97,8 @@ def summary(error: str = "no", **more: Any) -> dict[str, Any]:
         "unproven_because": None, "refused_because": None, "in_scope": 9, "counts": counts, "requests": 1, "retries": 0,
         "created_at": "2026-01-31T12:00:00+00:00", "started_at": "2026-01-31T12:00:00+00:00",
         "finished_at": "2026-01-31T12:01:05+00:00", "held": [], "reasons": [{"fate": "failed", "error": error, "items": 1}],
-        "accepted": {"working": 0, "unchanged": 0, "hidden": 0, "unknown": 0}, "change": None, **more,
+        "accepted": {"working": 0, "unchanged": 0, "hidden": 0, "unknown": 0}, "change": None,
+        "archive": None, "files": [], **more,
     }  # fmt: skip
 
 

@@ -1,0 +1,122 @@
+"""Seeing everything in scope, and telling of each item whether it is selected: by a walk, or by asking for each that is named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from .client import NOT_FOUND
+from .errors import ServiceError
+from .kind import CHUNK, NamedScope, Page
+from .ledger import Seen
+from .manifest import read_manifest
+from .readback import items_of, read_full
+from .retry import FIRST_CONTACT_DIALS
+from .walk import Walked, walk
+from .where import Row
+from .work import Work
+
+_BATCH = 500  # named items that are asked for before they are written down
+_OVERLAP = 1.2  # of the pages of a list, that a walk reads
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """How it went: `kept` items would have been selected but for `keep`, `missing` are named and were not found.
+
+    `by_id` is how many ids were asked for one by one; 0 where the list was walked.
+    """
+
+    walked: Walked
+    kept: int
+    missing: int
+    by_id: int
+
+
+async def see_all(work: Work) -> Selected:
+    """Keep in the checkpoint what each item in scope is to the plan. Raises UsageError for a manifest with mistakes."""
+    spec, ledger = work.spec, work.ledger
+    await ledger.clear_seen()
+    work.progress.begin("planning")
+    named = await _name(work)
+    seer = _Seer(work)
+    by_id = named is not None and await _by_id_is_less(work, named)
+    walked = await seer.ask(named or 0) if by_id else await seer.walk()
+    missing = await ledger.restrict() if named is not None else 0
+    kept = await ledger.keep(spec.keep.last) if spec.keep else 0
+    return Selected(walked, kept, missing, named or 0 if by_id else 0)
+
+
+async def _name(work: Work) -> int | None:
+    """Write down which items the scope names, once; how many they are, or None when it names none."""
+    scope, ledger = work.spec.scope, work.ledger
+    if not isinstance(scope, NamedScope) or (scope.ids is None and scope.ids_from is None):
+        return None
+    if ledger.job.get("named") is None:  # standard input can be read but once
+        named = await ledger.want(scope.ids or read_manifest(_source(work, scope.ids_from or ""), sys.stdin.buffer))
+        await ledger.note(named=named)
+    return int(ledger.job["named"])
+
+
+def _source(work: Work, path: str) -> str:
+    """Paths in a spec are seen from where the job was begun."""
+    return path if path == "-" else str(Path(work.ledger.job.get("folder", "")) / path)
+
+
+async def _by_id_is_less(work: Work, named: int) -> bool:
+    """Whether asking for each item that is named is less than a walk. Not where filters apply, which a detail does not know."""
+    resource, scope = work.spec.kind.resource, work.spec.scope
+    if resource.at_once > 1 or scope.filters:  # items that lie in others do not tell in which
+        return False
+    reply = await work.client.read(resource.page(scope, 1, 1), FIRST_CONTACT_DIALS)
+    if reply.status == NOT_FOUND:
+        raise ServiceError("There is no such list at the service (404).", "Check the API address.")
+    try:
+        return named <= _OVERLAP * resource.read_page(reply.body).count / CHUNK
+    except ValueError as error:
+        raise ServiceError(f"The service's answer is not a list of {resource.name}: {error}.") from None
+
+
+class _Seer:
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        now = datetime.fromisoformat(work.ledger.job["now"])
+        self._selects, self._keeping = work.spec.where(now), work.spec.keeping(now)
+
+    async def walk(self) -> Walked:
+        """See all by walking the list."""
+        work, spec = self._work, self._work.spec
+        resource, fields = spec.kind.resource, spec.fields
+
+        async def keep(page: Page) -> None:
+            work.progress.total = page.count
+            work.progress.done = min(page.count, work.progress.done + len(page.rows))
+            await self._see(await items_of(work, page.rows, fields))
+
+        return await walk(work.client, resource, spec.scope, keep, spec.limits.concurrency, FIRST_CONTACT_DIALS)
+
+    async def ask(self, named: int) -> Walked:
+        """See all by asking for each that is named."""
+        work, after = self._work, 0
+        work.progress.total = named
+        while ids := await work.ledger.wanted(after, _BATCH):
+            after = ids[-1]
+            rows = await read_full(work, ids)
+            await self._see([row for row in rows.values() if row is not None])
+            work.progress.done += len(ids)
+        return Walked(named, CHUNK, named, None, 0, {})
+
+    async def _see(self, rows: Sequence[Row]) -> None:
+        await self._work.ledger.see([self._seen(row) for row in rows])
+
+    def _seen(self, row: Row) -> Seen:
+        kind, action = self._work.spec.kind, self._work.spec.action
+        among, per, by = self._keeping.of(row) if self._keeping else (False, None, None)
+        seen = Seen(row["id"], kind.group(row), None, 0.0, None, kind.resource.parent(row), among, per, by)
+        if not self._selects(row):
+            return seen
+        mark = kind.resource.fingerprint(row)
+        return replace(seen, fingerprint=mark, credits=kind.cost(action, row), measure=kind.measure(row))
