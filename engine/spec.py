@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from math import isfinite
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 
@@ -290,10 +290,15 @@ def _problem(model: type[BaseModel], fault: Any, prefix: Path) -> Problem:
 def _known(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     """The fields of the model at a path below `model`."""
     for key in path:
-        inner = model.model_fields[key].annotation if key in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        annotation = model.model_fields[key].annotation if key in model.model_fields else None
+        inner = [
+            each
+            for each in (annotation, *get_args(annotation))
+            if isinstance(each, type) and issubclass(each, BaseModel)
+        ]
+        if not inner:
             return []
-        model = inner
+        model = inner[0]
     return list(model.model_fields)
 
 
