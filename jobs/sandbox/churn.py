@@ -37,7 +37,7 @@ class Churn:
             now_us = self.store.clock()
             added = add_result(db, number=self.done, start=1 + int(chance * (PRIME - 1)), now_us=now_us)
             db.execute("INSERT INTO effect(at_us, kind, result) VALUES (?, 'churn_insert', ?)", (now_us, added))
-        self.store.listing.forget()
+        self.store.listing.came(added)
 
     def _delete(self, chance: float) -> None:
         low, high = select(self.store.db, "SELECT ifnull(min(id), 0), ifnull(max(id), 0) FROM result")[0]

@@ -1,8 +1,10 @@
 """What can be read: listings of any length at any page, results, runs."""
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import neg
 from typing import Any
 
 import apsw
@@ -10,7 +12,7 @@ import apsw
 from . import rows
 from .drf import Filters
 from .population import ORGANIZATION
-from .sql import IDS, as_json, column, select
+from .sql import IDS, as_json, select
 
 OURS = f"""deleted_us IS NULL AND agent IN (SELECT agent.id FROM agent
   JOIN project ON project.id = agent.project WHERE organization = {ORGANIZATION})"""
@@ -20,28 +22,51 @@ MOST_CACHED = 16
 
 
 class Listing:
-    """Queries over one connection, with the ids of each filter kept until results come or go."""
+    """Queries over one connection, with the ids of each filter kept.
+
+    A million ids take a second to find, so whoever changes what is listed says so here: `came`, `gone`, `runs_gone`.
+    """
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
         self._cached: dict[Filters, array[int]] = {}
         agents = select(db, "SELECT id, name, inbound FROM agent")
         self._agents = {row[0]: rows.Agent(row[1], bool(row[2])) for row in agents}
-        self._scenarios: dict[int, str] = dict(select(db, "SELECT id, name FROM scenario"))
+        scenarios = select(db, "SELECT id, name FROM scenario")
+        self._scenarios: dict[int, rows.Named] = {row[0]: {"id": row[0], "name": row[1]} for row in scenarios}
+        self._scopes: dict[int, list[rows.Named]] = defaultdict(list)
+        query = "SELECT agent, id, name FROM metric JOIN scope ON scope.metric = id ORDER BY id"
+        for agent, metric, name in select(db, query):
+            self._scopes[agent].append({"id": metric, "name": name})
 
-    def forget(self) -> None:
-        """Results came or went: no kept id is good any more."""
-        self._cached.clear()
+    def came(self, result: int) -> None:
+        """A result came, newer than all."""
+        for filters, ids in self._cached.items():
+            ids[:0] = self._search(filters, result)
+
+    def gone(self, results: Iterable[int]) -> None:
+        """Results went."""
+        newest_first = sorted(set(results), reverse=True)
+        for ids in self._cached.values():
+            _cut(ids, [_span(ids, each) for each in newest_first])
+
+    def runs_gone(self, result: int, scenarios: Sequence[int]) -> None:
+        """Runs of these scenarios, one for each, went from a result: it is listed so many times less where they count."""
+        for filters, ids in self._cached.items():
+            start, stop = _span(ids, result)
+            times = sum(each in filters.scenarios for each in scenarios)
+            _cut(ids, [(start, min(stop, start + times))])
 
     def matching(self, filters: Filters) -> "array[int]":
         """The ids that match, newest first; by scenarios, once for each matching run (seed 004)."""
         if filters not in self._cached:
             if len(self._cached) >= MOST_CACHED:
-                self._cached.clear()
+                del self._cached[next(iter(self._cached))]
             self._cached[filters] = self._search(filters)
         return self._cached[filters]
 
-    def _search(self, filters: Filters) -> "array[int]":
+    def _search(self, filters: Filters, result: int | None = None) -> "array[int]":
+        """The ids that match, of all or of one result."""
         join, where = "", [OURS]
         values: list[str | int] = []
         if filters.scenarios:
@@ -51,12 +76,13 @@ class Listing:
             (filters.agent_id, "agent = ?"),
             (filters.project_id, "agent IN (SELECT id FROM agent WHERE project = ?)"),
             (filters.search or None, "instr(lower(name), lower(?)) > 0"),
+            (result, "id = ?"),
         ):
             if value is not None:
                 where.append(condition)
                 values.append(value)
         query = f"SELECT id FROM result {join} WHERE {' AND '.join(where)} ORDER BY id DESC"
-        return array("q", column(self._db, query, *values))
+        return array("q", (row[0] for row in self._db.execute(query, values)))
 
     def page(self, ids: Sequence[int], *, runs_as: str) -> list[dict[str, Any]]:
         """The results of these ids with run summaries, in this order, duplicates and all."""
@@ -74,7 +100,7 @@ class Listing:
         result = rows.Result(*found[0])
         runs = self._runs_of(as_json([result_id]))[result_id]
         full = {str(run.id): self._full(run, result.agent) for run in runs}
-        return self._shown(result, runs, "object") | {"runs": full}
+        return self._shown(result, runs, "none") | {"runs": full}
 
     def runs(self, run_ids: Sequence[int]) -> list[dict[str, Any]]:
         """Full runs, the newest first; unknown, deleted and foreign ids are left out."""
@@ -94,15 +120,28 @@ class Listing:
         return runs
 
     def _shown(self, result: rows.Result, runs: list[rows.Run], runs_as: str) -> dict[str, Any]:
-        summaries = [rows.summary(run) for run in runs]
-        scenarios: list[dict[str, object]] = [
-            {"id": each, "name": self._scenarios[each]} for each in dict.fromkeys(run.scenario for run in runs)
-        ]
-        shown = summaries if runs_as == "array" else {str(each["id"]): each for each in summaries}
-        return rows.result(result, shown, scenarios, self._agents[result.agent])
+        scenarios = [self._scenarios[each] for each in dict.fromkeys([run.scenario for run in runs])]
+        return rows.result(result, scenarios, self._agents[result.agent]) | rows.listed(runs, runs_as)
 
     def _full(self, run: rows.Run, agent: int) -> dict[str, Any]:
-        query = "SELECT id, name FROM metric JOIN scope ON scope.metric = id WHERE agent = ? ORDER BY id"
-        scores = select(self._db, query, agent)
-        evaluation = {"metrics": [{"id": m, "name": name, "score": (run.id * 31 + m) % 101} for m, name in scores]}
-        return rows.full(run, agent, self._scenarios[run.scenario], evaluation)
+        metrics = [metric | {"score": (run.id * 31 + metric["id"]) % 101} for metric in self._scopes[agent]]
+        return rows.full(run, agent, self._scenarios[run.scenario]["name"], {"metrics": metrics})
+
+
+def _span(ids: "array[int]", each: int) -> tuple[int, int]:
+    """From where to where an id stands among descending ids: nowhere, once, or several times in a row."""
+    return bisect_left(ids, -each, key=neg), bisect_right(ids, -each, key=neg)
+
+
+def _cut(ids: "array[int]", spans: list[tuple[int, int]]) -> None:
+    """Take ascending spans out, in place: what is left is moved once, whatever their number."""
+    spans = [(start, stop) for start, stop in spans if start < stop]
+    if not spans:
+        return
+    end = spans[0][0]
+    starts = [*(start for start, _ in spans[1:]), len(ids)]
+    with memoryview(ids) as view:
+        for (_, kept), stop in zip(spans, starts, strict=True):
+            view[end : end + stop - kept] = view[kept:stop]
+            end += stop - kept
+    del ids[end:]

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from .population import HOSTILE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LENGTHS = [timedelta(seconds=each) for each in range(40)]
 _PERSONALITIES = ("Calm", "Hurried", "Confused")
 
 
@@ -46,17 +47,24 @@ class Agent(NamedTuple):
     inbound: bool
 
 
+class Named(TypedDict):
+    """A scenario or a metric, as it is shown."""
+
+    id: int
+    name: str
+
+
 RESULT_COLUMNS = ", ".join(Result._fields)
 RUN_COLUMNS = ", ".join(f"run.{name}" for name in Run._fields)
 
 
 def moment(us: int) -> datetime:
     """Microseconds since 1970 as what orjson writes like DRF: ISO 8601 with microseconds and Z."""
-    return _EPOCH + timedelta(microseconds=us)
+    return _EPOCH + timedelta(0, 0, us)  # by place: a third quicker than by name, and a page has hundreds
 
 
-def result(row: Result, runs: object, scenarios: list[dict[str, object]], agent: Agent) -> dict[str, Any]:
-    """A result as listed: counts and `is_cronjob` are strings, by the contract.
+def result(row: Result, scenarios: list[Named], agent: Agent) -> dict[str, Any]:
+    """A result without its runs: counts and `is_cronjob` are strings, by the contract.
 
     Of the two readings of `success_runs_count` in seed 004 this is the field's own: "marked as successful".
     """
@@ -71,7 +79,6 @@ def result(row: Result, runs: object, scenarios: list[dict[str, object]], agent:
         "success_rate": row.success_runs / row.completed_runs if row.completed_runs else 0.0,
         "run_as_text": bool(row.run_as_text),
         "is_cronjob": "true" if row.is_cronjob else "false",
-        "runs": runs,
         "met_expected_outcome_count": success,
         "total_expected_outcome_count": completed,
         "total_runs_count": str(row.total_runs),
@@ -85,6 +92,17 @@ def result(row: Result, runs: object, scenarios: list[dict[str, object]], agent:
     }
 
 
+def listed(runs: list[Run], runs_as: str) -> dict[str, object]:
+    """What a listed result has of its runs: an `object` or `array` of summaries, little more than `ids`, or `none`."""
+    if runs_as == "none":
+        return {}
+    if runs_as == "array":
+        return {"runs": [summary(run) for run in runs]}
+    if runs_as == "ids":
+        return {"runs": {str(run.id): {"id": run.id, "status": run.status} for run in runs}}
+    return {"runs": {str(run.id): summary(run) for run in runs}}
+
+
 def summary(run: Run) -> dict[str, Any]:
     """A run as a listed result shows it."""
     at = moment(run.at_us)
@@ -94,7 +112,7 @@ def summary(run: Run) -> dict[str, Any]:
         "success": bool(run.success),
         "scenario": run.scenario,
         "timestamp": at,
-        "executed_at": at + timedelta(seconds=run.id % 40),
+        "executed_at": at + _LENGTHS[run.id % 40],
     }
 
 

@@ -109,7 +109,10 @@ class Settings:
     )
     runs_as: str = field(
         default="object",
-        metadata=_read_by(_one_of("object", "array"), "What the runs of a listed result are."),
+        metadata=_read_by(
+            _one_of("object", "array", "ids", "none"),
+            "What the runs of a listed result are; ids: an object of ids and statuses; none: they are left out.",
+        ),
     )
 
 

@@ -7,7 +7,7 @@ import apsw
 from .drf import NO_RESULT, Refused
 from .listing import OURS, Listing
 from .population import ORGANIZATION
-from .sql import IDS, as_json, column
+from .sql import IDS, as_json, column, select
 from .world import ACTIVE, ELIGIBLE, QUEUED, RECOUNT
 
 PRICE_MILLI = 200
@@ -57,8 +57,7 @@ class Store:
                 results,
             )
             self._record(f"SELECT '{kind}_result', value, NULL, NULL, NULL FROM json_each(?)", request, results)
-        if found:
-            self.listing.forget()
+        self.listing.gone(found)
 
     def delete_runs(self, result: int, run_ids: Iterable[int], request: int, evaluation_us: int) -> None:
         """Soft-delete those of the runs that are the result's, then re-evaluate it. Raises Refused, 404."""
@@ -66,11 +65,11 @@ class Store:
             if not column(self.db, f"SELECT 1 FROM result WHERE id = ? AND {OURS}", result):
                 raise Refused(NO_RESULT, 404)
             self._record("SELECT 'delete_call', value, NULL, NULL, NULL FROM json_each(?)", request, as_json([result]))
-            query = f"SELECT id FROM run WHERE result = ? AND id IN {IDS} AND deleted_us IS NULL"
-            runs = column(self.db, query, result, as_json(run_ids))
-            self._drop_runs(as_json(runs), request, "delete")
+            query = f"SELECT id, scenario FROM run WHERE result = ? AND id IN {IDS} AND deleted_us IS NULL"
+            runs = select(self.db, query, result, as_json(run_ids))
+            self._drop_runs(as_json(run for run, _ in runs), request, "delete")
             self._start_evaluation([result], evaluation_us)
-        self.listing.forget()
+        self.listing.runs_gone(result, [scenario for _, scenario in runs])
 
     def evaluate(self, results: Iterable[int], metrics: Iterable[int], request: int, evaluation_us: int) -> None:
         """Evaluate each metric once on every eligible run, or raise Refused and do nothing at all."""

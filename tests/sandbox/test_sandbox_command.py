@@ -75,6 +75,7 @@ def test_a_taken_port_is_said_in_one_sentence() -> None:
         ("--rate=50", "'50' is not a rate: write it like 50/s or 600/m, or off"),
         ("--max-page-size=0", "'0' is not a whole number above zero"),
         ("--only=some", "'some' is none of all, reads, writes"),
+        ("--runs-as=list", "'list' is none of object, array, ids, none"),
         ("--balance=lots", "'lots' is not a number"),
         ("--now=yesterday", "'yesterday' is not a time: write it like 2026-01-31T12:00:00Z"),
     ],

@@ -113,6 +113,26 @@ async def test_listed_runs_can_be_an_array(sandbox: Sandbox) -> None:
     assert isinstance((await sandbox.get(f"/results/{row['id']}/")).json["runs"], dict)
 
 
+async def test_listed_runs_can_be_left_out(sandbox: Sandbox) -> None:
+    """Who wants to know of them must ask for the detail, which has them always."""
+    rows = await sandbox.results()
+    await sandbox.change(runs_as="none")
+    bare = await sandbox.results()
+    assert bare == [{name: value for name, value in row.items() if name != "runs"} for row in rows]
+    detail = (await sandbox.get(f"/results/{bare[0]['id']}/")).json
+    assert list(detail["runs"]) == list(rows[0]["runs"])
+    assert all(sorted(run) == sorted(RUN_FIELDS) for run in detail["runs"].values())
+
+
+async def test_listed_runs_can_be_little_more_than_ids(sandbox: Sandbox) -> None:
+    """An object of `id` and `status`; the rest must be had in bulk."""
+    rows = await sandbox.results()
+    await sandbox.change(runs_as="ids")
+    for row, brief in zip(rows, await sandbox.results(), strict=True):
+        runs = {name: {"id": run["id"], "status": run["status"]} for name, run in row["runs"].items()}
+        assert brief == row | {"runs": runs}
+
+
 @pytest.mark.parametrize(
     ("asked", "rows"), [("7", 7), ("0", 20), ("-1", 20), ("many", 20), ("", 20), ("100", 100), ("5000", 100)]
 )
