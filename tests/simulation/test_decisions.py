@@ -110,7 +110,7 @@ def test_one_item_that_is_gone_does_not_stop_the_others(tmp_path: Path, action: 
             ledger.checkpoint.close()
             await anyio.sleep(100)
             column(here.sandbox.store.db, "UPDATE result SET deleted_us = 1 WHERE id = ? RETURNING id", first)
-            here.sandbox.store.listing.forget()
+            here.sandbox.store.listing.gone([first])
             counts = await here.live()
             assert counts is not None
             assert counts[ItemFate.SKIPPED] == 1

@@ -14,7 +14,7 @@ from engine.jobledger import JobLedger
 from engine.report import each_item, summarize
 from engine.tasks import task_group
 from engine.verify import HIDDEN_ITEM, UNCHANGED
-from jobs.sandbox.sql import select
+from jobs.sandbox.sql import column, select
 from tests.simulation.world import World, world
 from tests.virtual_time import run
 
@@ -187,7 +187,8 @@ def test_a_deletion_that_shows_a_little_later_has_not_failed(tmp_path: Path, wai
                 await verifying(here)
                 await anyio.sleep(2)
                 here.sandbox.store.db.execute("DROP TRIGGER keep; UPDATE result SET deleted_us = 1 WHERE name = 'late'")
-                here.sandbox.store.listing.forget()
+                late = column(here.sandbox.store.db, "SELECT id FROM result WHERE name = 'late'")
+                here.sandbox.store.listing.gone(late)
 
             async with task_group() as service:
                 service.start_soon(delete_late)
