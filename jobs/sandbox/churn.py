@@ -40,7 +40,8 @@ class Churn:
         self.store.listing.came(added)
 
     def _delete(self, chance: float) -> None:
-        low, high = select(self.store.db, "SELECT ifnull(min(id), 0), ifnull(max(id), 0) FROM result")[0]
+        # Two questions: in one, SQLite reads every row for an answer that stands at either end.
+        low, high = (select(self.store.db, f"SELECT ifnull({end}(id), 0) FROM result")[0][0] for end in ("min", "max"))
         nearest = f"SELECT id FROM result WHERE id >= ? AND {OURS} ORDER BY id LIMIT 1"
         aim = low + int(chance * (high - low))
         self.store.delete_results(column(self.store.db, nearest, aim), 0, "churn")

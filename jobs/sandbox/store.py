@@ -122,14 +122,20 @@ class Store:
         self._do(f"UPDATE result SET {_SET_DUE} WHERE id IN {IDS}", now, now + evaluation_us, as_json(results))
 
     def _drop_runs(self, runs: str, request: int, kind: str) -> None:
-        """Soft-delete runs with the side-effects of seed 000."""
+        """Soft-delete runs with the side-effects of seed 000, all of which are of runs that wait or work."""
+        self._do(f"UPDATE run SET deleted_us = ? WHERE id IN {IDS}", self.clock(), runs)
+        self._record(f"SELECT '{kind}_run', result, id, NULL, NULL FROM run WHERE id IN {IDS}", request, runs)
+        busy = column(self.db, f"SELECT id FROM run WHERE id IN {IDS} AND status NOT IN {ELIGIBLE}", runs)
+        if busy:
+            self._let_go(as_json(busy), request)
+
+    def _let_go(self, runs: str, request: int) -> None:
+        """Give back what deleted runs hold."""
         self._count_down(runs)
         active = f"FROM run WHERE id IN {IDS} AND status IN {ACTIVE}"
         fewer = f"slots_in_use = max(0, slots_in_use - (SELECT count(*) {active}))"
         self._do(f"UPDATE account SET {fewer} WHERE organization = ?", runs, ORGANIZATION)
         self._record(f"SELECT 'free_slot', result, id, NULL, NULL {active}", request, runs)
-        self._do(f"UPDATE run SET deleted_us = ? WHERE id IN {IDS}", self.clock(), runs)
-        self._record(f"SELECT '{kind}_run', result, id, NULL, NULL FROM run WHERE id IN {IDS}", request, runs)
         self._release_numbers(runs, request)
 
     def _count_down(self, runs: str) -> None:
