@@ -1,13 +1,13 @@
 """The endpoints of the contract, and beside them /sandbox/ for looking on and for stirring."""
 
 import json
-from contextlib import suppress
 from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
-from . import audit, drf
+from . import audit, drf, openapi
 from .dice import roll
 from .state import SANDBOX, Sandbox
 
@@ -30,6 +30,7 @@ def routes() -> list[web.RouteDef]:
         web.get(V1 + r"/results/{id:\d+}/", result_detail),
         web.post(V1 + r"/results/{id:\d+}/delete_runs/", delete_runs),
         web.get(f"{V1}/runs/bulk/", bulk_runs),
+        web.get("/sandbox/openapi.json", show_openapi),
         web.get("/sandbox/audit", show_audit),
         web.get("/sandbox/audit/evaluations", show_evaluations),
         web.get("/sandbox/audit/requests", show_requests),
@@ -101,6 +102,11 @@ def _refuse_poison(sandbox: Sandbox, ids: list[int]) -> None:
         raise drf.Refused(drf.poisonous(ids, bad, settings.poison_said))
 
 
+async def show_openapi(_request: web.Request) -> web.Response:
+    """What this API is, for tools that read such documents."""
+    return json_response(openapi.document())
+
+
 async def show_audit(request: web.Request) -> web.Response:
     """What really happened, in sum."""
     sandbox = request.app[SANDBOX]
@@ -154,8 +160,10 @@ def _id(request: web.Request) -> int:
 async def receive(request: web.Request) -> None:
     """Take in the whole body: from here on it does not matter whether the client stays."""
     if request.content_type == "multipart/form-data":
-        with suppress(ValueError):  # said when the form is asked for
+        try:
             await request.post()
+        except (ValueError, BadHttpMessage) as error:  # said when the form is asked for
+            request["broken_form"] = " ".join(str(error).split())
     else:
         await request.read()
 
@@ -169,10 +177,9 @@ async def _body(request: web.Request) -> object:
     if request.content_type not in _FORMS:
         kind = request.headers.get("Content-Type", "")
         raise drf.Refused({"detail": f'Unsupported media type "{kind}" in request.'}, 415)
-    try:
-        return drf.form(list((await request.post()).items()))
-    except ValueError as error:
-        raise drf.Refused({"detail": f"Multipart form parse error - {error}"}) from None
+    if "broken_form" in request:
+        raise drf.Refused({"detail": f"Multipart form parse error - {request['broken_form']}"})
+    return drf.form(list((await request.post()).items()))
 
 
 async def _json(request: web.Request) -> object:

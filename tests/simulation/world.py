@@ -35,6 +35,7 @@ from jobs.sandbox.settings import Settings
 from jobs.sandbox.sql import column
 from jobs.sandbox.state import Sandbox, build
 from jobs.sandbox.world import ELIGIBLE
+from tests.requests_check import checking
 
 EPOCH = 1_780_000_000.0
 
@@ -173,7 +174,10 @@ def _eligible(sandbox: Sandbox) -> set[str]:
 async def world(folder: Path, seed: int, results: int, **settings: Any) -> AsyncIterator[World]:
     """Open a world that behaves in the same way for the same seed."""
     sandbox = build(results=results, seed=seed, settings=Settings(**settings), monotonic=anyio.current_time)
-    runner = web.AppRunner(application(sandbox), handle_signals=False, shutdown_timeout=0)
+    app = application(sandbox)
+    wrong: list[str] = []
+    app.middlewares.append(checking(wrong))  # inside the sandbox's own: what was throttled is not looked at
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -182,3 +186,4 @@ async def world(folder: Path, seed: int, results: int, **settings: Any) -> Async
         yield World(folder, sandbox, f"http://127.0.0.1:{port}", Random(seed), _eligible(sandbox))
     finally:
         await runner.cleanup()
+        assert wrong == [], "a request that does not keep to the contract"
