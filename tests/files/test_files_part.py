@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +63,9 @@ def test_a_name_that_is_taken_is_refused_and_its_file_stays(tmp_path: Path) -> N
     (tmp_path / "runs.jsonl").write_text("mine")
     made = part(tmp_path / "runs.jsonl")
     made.write([row(1)], [()])
-    with pytest.raises(OutputError, match=r"runs.jsonl: it is there already, and nothing is ever overwritten. Move it away"):
+    with pytest.raises(
+        OutputError, match=r"runs.jsonl: it is there already, and nothing is ever overwritten. Move it away"
+    ):
         made.finish()
     made.discard()
     assert names(tmp_path) == ["runs.jsonl"]
@@ -96,17 +97,19 @@ def test_more_partitions_than_may_be_open_lose_nothing_and_keep_their_order(tmp_
     """And no more files are open at once than that."""
     count = OPEN * 3
     made = part(tmp_path / "{name}.jsonl.gz", "name")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for turn in range(3):
         rows = [row(turn * count + number, name=f"n{number}") for number in range(count)]
         made.write(rows, [(each["name"],) for each in rows])
-        assert len(os.listdir("/proc/self/fd")) - before <= OPEN
+        assert len(list(Path("/proc/self/fd").iterdir())) - before <= OPEN
     files = made.finish()
     made.publish()
     assert sum(file.rows for file in files) == 3 * count
     assert len(names(tmp_path)) == count
     for number in range(count):
-        shown = subprocess.run(["gzip", "-dc", tmp_path / f"n{number}.jsonl.gz"], check=True, capture_output=True).stdout
+        shown = subprocess.run(
+            ["gzip", "-dc", tmp_path / f"n{number}.jsonl.gz"], check=True, capture_output=True
+        ).stdout
         assert [json.loads(line)["id"] for line in shown.splitlines()] == [number, count + number, 2 * count + number]
 
 
@@ -208,7 +211,10 @@ def test_a_disk_that_is_full_is_told_by_the_path_and_leaves_nothing(tmp_path: Pa
     """No file of the process may grow beyond some KiB."""
     command = [sys.executable, "-c", FULL, str(tmp_path / f"runs{suffix}")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{tmp_path}/runs{suffix}: it may not grow any more. Make room, then resume; nothing is lost.\n[]\n"
+    assert (
+        done.stdout
+        == f"{tmp_path}/runs{suffix}: it may not grow any more. Make room, then resume; nothing is lost.\n[]\n"
+    )
     assert done.stderr == ""
 
 
@@ -253,7 +259,9 @@ def memory(target: Path, rows: int, *fields: str) -> int:
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
 
 
-@pytest.mark.parametrize(("suffix", "fields"), [(".jsonl.zst", ["name"]), (".csv.gz", []), (".parquet", []), (".parquet", ["name"])])
+@pytest.mark.parametrize(
+    ("suffix", "fields"), [(".jsonl.zst", ["name"]), (".csv.gz", []), (".parquet", []), (".parquet", ["name"])]
+)
 def test_memory_does_not_grow_with_a_part(tmp_path: Path, suffix: str, fields: list[str]) -> None:
     """Three times the rows, 100 MiB more of them, once everything that waits in memory is full; with many partitions too."""
     few = memory(tmp_path / f"few{suffix}", 36_000, *fields)

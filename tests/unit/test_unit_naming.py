@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -101,8 +102,6 @@ def test_different_values_never_share_a_path_and_none_leaves_the_folder(
 @given(value=st.text(max_size=20))
 def test_a_value_that_is_not_cut_can_be_read_back(value: str) -> None:
     """As DuckDB does."""
-    from urllib.parse import unquote  # noqa: PLC0415 - this test's alone
-
     if value and is_whole(value):
         assert unquote(encoded(value)) == value
 
@@ -149,7 +148,7 @@ def test_the_paths_of_a_part_are_told_once_each() -> None:
 )
 def test_a_mistake_is_told_in_one_sentence(written: str, words: str) -> None:
     """What is wrong, with the text that it is wrong in."""
-    with pytest.raises(ValueError, match="^[^\n]+$") as caught:
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
         read_target(written, ["a", "b"])
     assert words in str(caught.value)
 
@@ -174,7 +173,8 @@ def test_the_root_tells_a_store_from_a_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "extra"), [("x.parquet", "parquet"), ("s3://b/x.csv", "objects"), ("x.csv", None), ("file:///x.csv", None)]
+    ("written", "extra"),
+    [("x.parquet", "parquet"), ("s3://b/x.csv", "objects"), ("x.csv", None), ("file:///x.csv", None)],
 )
 def test_what_is_not_installed_is_named_with_what_installs_it(
     monkeypatch: pytest.MonkeyPatch, written: str, extra: str | None
