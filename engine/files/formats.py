@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -40,10 +39,6 @@ class Writer(ABC):
         """Write what is left, to last, and close."""
         self.flush()
         self.sink.finish()
-
-    def abandon(self) -> None:
-        """Close, without the rest."""
-        self.sink.abandon()
 
 
 class JsonLines(Writer):
@@ -108,12 +103,6 @@ class Parquet(Writer):
         self.flush()
         self._writer.close()
         super().finish()
-
-    def abandon(self) -> None:
-        """Closed here, and not whenever it is collected."""
-        super().abandon()
-        with suppress(OSError):
-            self._writer.close()
 
 
 def open_writer(sink: Sink, form: str, columns: Sequence[Column], folders: Mapping[str, Any]) -> Writer:

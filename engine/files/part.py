@@ -105,7 +105,7 @@ class Part:
         self._state = _State.OVER
         for growing in self._growing.values():
             if growing.writer is not None:
-                growing.writer.abandon()
+                growing.writer.sink.abandon()
             for path in (growing.waiting, growing.spill):
                 with disk(path):
                     path.unlink(missing_ok=True)

@@ -69,7 +69,7 @@ class Sink(io.RawIOBase):
         self.abandon()
 
     def abandon(self) -> None:
-        """Close, whole or not. What is written from now on goes nowhere: to no other file that gets the same descriptor."""
+        """Close, whole or not. What a format still writes when it is collected goes nowhere."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -32,12 +33,15 @@ def s3() -> Iterator[str]:
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        for line in process.stderr:  # it says where it runs as soon as it listens
-            if "Running on" in line:
-                break
-        assert _answers(f"{url}/{BUCKET}", "PUT")
-        yield url
-        process.kill()
+        try:
+            for line in process.stderr:  # it says where it runs as soon as it listens
+                if "Running on" in line:
+                    break
+            Thread(target=process.stderr.read, daemon=True).start()  # or it would wait for us with a full pipe
+            assert _answers(f"{url}/{BUCKET}", "PUT")
+            yield url
+        finally:
+            process.kill()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,24 @@ def test_nothing_is_visible_before_it_is_published_and_everything_after(tmp_path
     assert (file.rows, file.bytes, file.sha256) == (3, len(data), hashlib.sha256(data).hexdigest())
     assert Path(file.path).stat().st_mode & 0o777 == 0o600
     assert Path(file.path).parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_finished_file_and_a_published_name_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced before it is announced, and its folder after it got its name."""
+    synced: list[tuple[str, list[str]]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, names(tmp_path)))
+        real(descriptor)
+
+    made = part(tmp_path / "runs.csv")
+    made.write([row(1)], [()])
+    monkeypatch.setattr(os, "fsync", fsync)
+    made.finish()
+    assert synced == [(".runs.csv.k3w9q2fd.tmp", [".runs.csv.k3w9q2fd.tmp"])]
+    made.publish()
+    assert synced[1:] == [(tmp_path.name, ["runs.csv"])]
 
 
 def test_an_export_of_nothing_is_a_file_of_nothing(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ def test_two_values_never_share_a_name(values: list[str | None]) -> None:
         assert encoded(values[0], following) != encoded(values[1], following)
 
 
+def test_halves_of_surrogate_pairs_are_told_apart() -> None:
+    """No text that anybody could encode, but JSON can hold it."""
+    assert encoded("a\ud800") != encoded("a\ud801") != encoded("a?")
+    assert encoded("a\ud800").startswith("a")
+
+
 @given(one=st.tuples(texts, texts, texts), other=st.tuples(texts, texts, texts), parts=st.sampled_from([1, 2]))
 @pytest.mark.parametrize(
     "written", ["x.csv", "{a}/x.csv", "{a}-{b}.csv", "{b}_{a}-{c}.csv", "{a}.{b}/{job}-{c}-x.csv", "{part}{c}.csv"]
