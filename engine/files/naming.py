@@ -13,6 +13,7 @@ from hashlib import sha256
 from string import ascii_letters, digits
 from typing import Any
 
+from engine.text import harmless
 from engine.where import suggest
 
 from .jsontext import json_text
@@ -36,7 +37,7 @@ def check_text(text: str) -> None:
     if not text:
         raise ValueError("a path is needed, such as runs-{job}.jsonl.zst")
     if not text.isprintable():
-        raise ValueError(f"“{text}” holds characters that cannot be printed")
+        raise ValueError(f"“{harmless(text)}” holds characters that cannot be printed")
     if text.endswith("/"):
         raise ValueError(f"“{text}” is a folder; a path ends with the name of a file")
     if ".." in text.split("/"):

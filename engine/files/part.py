@@ -26,8 +26,8 @@ from .places import SPILL, Place, place_of
 from .sink import Sink
 from .target import Target
 
-OPEN = 32  # files at once: each has a packer, whose memory is about 1.3 MiB
-HELD_BYTES = 32 << 20  # about: what may wait in memory over all files
+OPEN = 32  # files at once: each has a packer, which takes about 2 MiB
+HELD_BYTES = 16 << 20  # about: what may wait in memory over all files
 _AT_ONCE = 100  # rows that come back from a waiting file
 
 
@@ -105,7 +105,7 @@ class Part:
         self._state = _State.OVER
         for growing in self._growing.values():
             if growing.writer is not None:
-                growing.writer.sink.close()
+                growing.writer.sink.abandon()
             for path in (growing.waiting, growing.spill):
                 with disk(path):
                     path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _LEVEL = 3  # of Zstandard: what its own command does by itself
+_WINDOW_LOG = 19  # half a MiB, of which each open file holds one: a quarter of what this level would take
 
 
 class Packer(Protocol):
@@ -65,21 +66,25 @@ class Sink(io.RawIOBase):
         if self._packer is not None:
             self._put(self._packer.flush())
         os.fsync(self._descriptor)
-        self.close()
+        self.abandon()
 
-    def close(self) -> None:
-        """Close, whole or not."""
-        if not self.closed:
-            os.close(self._descriptor)
-        super().close()
+    def abandon(self) -> None:
+        """Close, whole or not. What a format still writes when it is collected goes nowhere."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _put(self, data: bytes | memoryview) -> None:
-        write_all(self._descriptor, data)
-        self._digest.update(data)
-        self.size += len(data)
+        if self._descriptor >= 0:
+            write_all(self._descriptor, data)
+            self._digest.update(data)
+            self.size += len(data)
 
 
 def _packer(packing: str) -> Packer | None:
     if packing == "gz":
         return zlib.compressobj(wbits=31)
-    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj() if packing else None
+    if not packing:
+        return None
+    settings = zstandard.ZstdCompressionParameters.from_level(_LEVEL, window_log=_WINDOW_LOG, write_checksum=True)
+    return zstandard.ZstdCompressor(compression_params=settings).compressobj()

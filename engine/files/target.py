@@ -125,7 +125,7 @@ def _rooted(path: str) -> tuple[str, str]:
             f"“{match[0]}” is no store that is known; there are {', '.join(f'{each}://' for each in SCHEMES)}"
         )
     bucket, _, key = rest.partition("/")
-    if not _BUCKET.fullmatch(bucket):  # and so there is no room for a password in it
+    if not key or not _BUCKET.fullmatch(bucket):  # and so there is no room for a password in it
         raise ValueError(f"“{match[0]}” must be followed by the plain name of a bucket and a path in it")
     if any(segment in {"", "."} for segment in key.split("/")):
         raise ValueError(f"“{path}” has an empty folder or “.” in it; an object's path is folder/name")
