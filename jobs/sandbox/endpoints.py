@@ -12,6 +12,7 @@ from .dice import roll
 from .state import SANDBOX, Sandbox
 
 V1 = "/test_framework/v1"
+ENDS = ("/", "")
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -22,14 +23,17 @@ def json_response(body: object, status: int = 200) -> web.Response:
 
 
 def routes() -> list[web.RouteDef]:
-    """Every route; ids are digits, so that a wrong method on a bulk route is a 405 as in DRF."""
+    """Every route; ids are digits, so that a wrong method on a bulk route is a 405 as in DRF.
+
+    The contract's paths end in a slash; the vendor's own SDK leaves it out, so either is answered.
+    """
     return [
-        web.get(f"{V1}/results/", list_results),
-        web.post(f"{V1}/results/bulk_delete/", bulk_delete),
-        web.post(f"{V1}/results/bulk_evaluate_metrics/", bulk_evaluate),
-        web.get(V1 + r"/results/{id:\d+}/", result_detail),
-        web.post(V1 + r"/results/{id:\d+}/delete_runs/", delete_runs),
-        web.get(f"{V1}/runs/bulk/", bulk_runs),
+        *(web.get(f"{V1}/results{end}", list_results) for end in ENDS),
+        *(web.post(f"{V1}/results/bulk_delete{end}", bulk_delete) for end in ENDS),
+        *(web.post(f"{V1}/results/bulk_evaluate_metrics{end}", bulk_evaluate) for end in ENDS),
+        *(web.get(V1 + r"/results/{id:\d+}" + end, result_detail) for end in ENDS),
+        *(web.post(V1 + r"/results/{id:\d+}/delete_runs" + end, delete_runs) for end in ENDS),
+        *(web.get(f"{V1}/runs/bulk{end}", bulk_runs) for end in ENDS),
         web.get("/sandbox/openapi.json", show_openapi),
         web.get("/sandbox/audit", show_audit),
         web.get("/sandbox/audit/evaluations", show_evaluations),

@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from jobs.sandbox.openapi import document
 from tests.service import Sandbox, running
 
+
 def operations() -> dict[str, Any]:
     """Every operation of the document, by method and path."""
     found: list[Any] = list(schemathesis.openapi.from_dict(document()).get_all_operations())

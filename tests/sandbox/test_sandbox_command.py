@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.service import Start
 
 COMMAND = [sys.executable, "-m", "jobs.cli.sandbox_command"]
@@ -51,11 +51,19 @@ def test_a_signal_ends_it_quietly_while_the_world_is_made() -> None:
     """Even in the midst of a statement of seconds."""
     with subprocess.Popen([*COMMAND, "--results=10000000", "--port=0"], stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
+        while not _catches(process.pid, signal.SIGTERM):
+            assert process.poll() is None
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
         process.terminate()
         assert process.wait(5) == 0
         assert process.stderr.read() == b""
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal (proc(5), SigCgt)."""
+    caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.MULTILINE)
+    return bool(caught) and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 def test_a_taken_port_is_said_in_one_sentence() -> None:

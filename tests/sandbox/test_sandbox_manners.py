@@ -35,8 +35,8 @@ async def test_the_sandboxs_own_paths_need_no_key(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/test_framework/v1/results",
-        "/test_framework/v1/results/20011",
+        "/test_framework/v1/result/",
+        "/test_framework/v1/results/20011/runs/",
         "/test_framework/v1/results/abc/",
         "/test_framework/v2/results/",
         "/",
