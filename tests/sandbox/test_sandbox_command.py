@@ -63,7 +63,7 @@ def test_a_signal_ends_it_quietly_while_the_world_is_made() -> None:
 def _catches(pid: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for a signal (proc(5), SigCgt)."""
     caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.MULTILINE)
-    return bool(caught) and bool(int(caught[1], 16) >> (number - 1) & 1)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 def test_a_taken_port_is_said_in_one_sentence() -> None:
