@@ -168,7 +168,8 @@ async def _by_walking(work: Work, ids: frozenset[int], group: int) -> Rows:
 def _pages_of_span(work: Work, items: int) -> float:
     """About how many pages hold so many neighbouring items of the plan, with what it takes to find them."""
     job = work.ledger.job
-    rows = items * job["in_scope"] / max(1, job["planned"])
+    listed = job.get("listed", job["in_scope"])
+    rows = items * listed / max(1, job["planned"])
     if job["completeness"] != "complete":  # nothing can be found by its id in such a list
-        rows = 2 * job["in_scope"]
+        rows = 2 * listed
     return float(4 + 1.25 * rows / job["page_size"])

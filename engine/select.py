@@ -43,8 +43,9 @@ async def see_all(work: Work) -> Selected:
     work.progress.begin("planning")
     named = await _name(work)
     seer = _Seer(work)
-    by_id = named is not None and await _by_id_is_less(work, named)
-    walked = await seer.ask(named or 0) if by_id else await seer.walk()
+    listed = await _count_if_by_id(work, named) if named is not None else None
+    by_id = listed is not None
+    walked = await seer.walk() if listed is None else await seer.ask(named or 0, listed)
     missing = await ledger.restrict() if named is not None else 0
     kept = await ledger.keep(spec.keep.last) if spec.keep else 0
     return Selected(walked, kept, missing, named or 0 if by_id else 0)
@@ -66,18 +67,22 @@ def _source(work: Work, path: str) -> str:
     return path if path == "-" else str(Path(work.ledger.job.get("folder", "")) / path)
 
 
-async def _by_id_is_less(work: Work, named: int) -> bool:
-    """Whether asking for each item that is named is less than a walk. Not where filters apply, which a detail does not know."""
+async def _count_if_by_id(work: Work, named: int) -> int | None:
+    """How many rows the list has, if asking for each item that is named is less than walking over them; else None.
+
+    Never where filters apply, which a detail does not know.
+    """
     resource, scope = work.spec.kind.resource, work.spec.scope
     if resource.at_once > 1 or scope.filters:  # items that lie in others do not tell in which
-        return False
+        return None
     reply = await work.client.read(resource.page(scope, 1, 1), FIRST_CONTACT_DIALS)
     if reply.status == NOT_FOUND:
         raise ServiceError("There is no such list at the service (404).", "Check the API address.")
     try:
-        return named <= _OVERLAP * resource.read_page(reply.body).count / CHUNK
+        count = resource.read_page(reply.body).count
     except ValueError as error:
         raise ServiceError(f"The service's answer is not a list of {resource.name}: {error}.") from None
+    return count if named <= _OVERLAP * count / CHUNK else None
 
 
 class _Seer:
@@ -98,7 +103,7 @@ class _Seer:
 
         return await walk(work.client, resource, spec.scope, keep, spec.limits.concurrency, FIRST_CONTACT_DIALS)
 
-    async def ask(self, named: int) -> Walked:
+    async def ask(self, named: int, listed: int) -> Walked:
         """See all by asking for each that is named."""
         work, after = self._work, 0
         work.progress.total = named
@@ -107,7 +112,7 @@ class _Seer:
             rows = await read_full(work, ids)
             await self._see([row for row in rows.values() if row is not None])
             work.progress.done += len(ids)
-        return Walked(named, CHUNK, named, None, 0, {})
+        return Walked(listed, CHUNK, named, None, 0, {})
 
     async def _see(self, rows: Sequence[Row]) -> None:
         await self._work.ledger.see([self._seen(row) for row in rows])
