@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 import orjson
 
-from . import sql
+from . import plansql, sql
 from .checkpoint import Checkpoint, Operation
 from .errors import UsageError
 from .fates import ItemFate, Outcome
@@ -87,11 +87,11 @@ class JobLedger:
             )
             for row in rows
         ]
-        await self._write(lambda db: db.executemany(sql.SEE, values))
+        await self._write(lambda db: db.executemany(plansql.SEE, values))
 
     async def want(self, ids: Iterable[int]) -> int:
         """Let the scope be these ids, as many as there may be; how many they are."""
-        return int(await self._write(lambda db: sql.want(db, ids)))
+        return int(await self._write(lambda db: plansql.want(db, ids)))
 
     async def wanted(self, after: int, limit: int) -> list[int]:
         """The next ids that the scope names beyond `after`."""
@@ -100,15 +100,15 @@ class JobLedger:
 
     async def restrict(self) -> int:
         """Forget what was seen and is not wanted; the answer is how many of the wanted were not seen."""
-        return int(await self._write(sql.restrict))
+        return int(await self._write(plansql.restrict))
 
     async def keep(self, last: int) -> int:
         """Take the last so many of each out of what is selected; the answer is how many that were."""
-        return int(await self._write(lambda db: sql.keep(db, last)))
+        return int(await self._write(lambda db: plansql.keep(db, last)))
 
     async def tally(self) -> Tally:
         """How many items are in scope, how many of them are selected, and what these cost."""
-        (row,) = await self.checkpoint.read(lambda db: sql.rows(db, sql.TALLY))
+        (row,) = await self.checkpoint.read(lambda db: sql.rows(db, plansql.TALLY))
         return Tally(*row)
 
     async def freeze(self, **facts: Any) -> None:
@@ -116,11 +116,11 @@ class JobLedger:
 
         The fact `canary` is how many items go ahead of the others, in chunks of their own.
         """
-        self.job.update(await self._write(lambda db: sql.freeze(db, facts)))
+        self.job.update(await self._write(lambda db: plansql.freeze(db, facts)))
 
     async def plan_hash(self) -> str:
         """The hash of the plan as the checkpoint has it now; the one that was made is the fact `plan_hash`."""
-        return await self.checkpoint.read(sql.plan_hash)
+        return await self.checkpoint.read(plansql.plan_hash)
 
     # -- dispatching
 

@@ -1,0 +1,105 @@
+"""The SQL of planning: what was seen of the list, what of it is selected, and the plan that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Any
+
+import apsw
+import orjson
+
+from .fates import ItemFate
+from .kind import CHUNK
+from .sql import note, rows
+
+TALLY = """
+    SELECT count(*), count(*) FILTER (WHERE selected), total(credits) FILTER (WHERE selected),
+        count(*) FILTER (WHERE selected AND credits IS NULL) FROM seen"""
+SEE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+NOT_FOUND = "not found in scope"
+# Where `by` is not known, whether it is one of the last cannot be told: it is kept.
+_KEEP = """
+    UPDATE seen SET selected = 0 WHERE selected AND among AND (by IS NULL OR id IN (
+        SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY per ORDER BY by DESC, id DESC) AS place
+            FROM seen WHERE among AND by IS NOT NULL) WHERE place <= ?))"""
+
+
+def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
+    """Make the plan of what was selected, newest first, cut it into chunks, and forget the rest.
+
+    The answer is the facts as they were noted, with the plan's hash.
+    """
+    db.execute("""
+        INSERT INTO item (seq, id, grp, parent, fingerprint, before)
+        SELECT row_number() OVER (ORDER BY grp DESC, id DESC), id, grp, parent, fingerprint, measure
+        FROM seen WHERE selected""")
+    groups = db.execute(
+        "SELECT grp, min(seq), max(seq) FROM item GROUP BY grp ORDER BY 2"
+    )  # as many as there are results
+    canary = facts.get("canary") or 0
+    db.executemany(
+        "INSERT INTO chunk (first, last, grp) VALUES (?, ?, ?)",
+        ((begin, end, group) for group, first, last in groups for begin, end in _cuts(first, last, canary)),
+    )
+    _add_missing(db)
+    db.execute("DROP TABLE seen")
+    db.execute("DROP TABLE wanted")
+    noted = {**facts, "plan_hash": plan_hash(db)}
+    note(db, noted)
+    return noted
+
+
+def want(db: apsw.Connection, ids: Iterable[int]) -> int:
+    """Write which ids the scope names; how many they are."""
+    db.execute("DELETE FROM wanted")
+    db.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", ((item,) for item in ids))
+    return int(rows(db, "SELECT count(*) FROM wanted")[0][0])
+
+
+def restrict(db: apsw.Connection) -> int:
+    """Forget what was seen and is not wanted; how many of the wanted were not seen."""
+    db.execute("DELETE FROM seen WHERE id NOT IN wanted")
+    return int(rows(db, "SELECT count(*) FROM wanted WHERE id NOT IN (SELECT id FROM seen)")[0][0])
+
+
+def keep(db: apsw.Connection, last: int) -> int:
+    """Take the last so many of each out of what is selected; how many that were."""
+    db.execute(_KEEP, (last,))
+    return db.changes()
+
+
+def _add_missing(db: apsw.Connection) -> None:
+    """Whatever the scope names has a fate: what was not found is left out, in a chunk of its own behind the others."""
+    behind = int(rows(db, "SELECT coalesce(max(seq), 0) FROM item")[0][0])
+    db.execute(
+        """INSERT INTO item (seq, id, grp, fingerprint) SELECT ? + row_number() OVER (ORDER BY id), id, -1, 'null'
+            FROM wanted WHERE id NOT IN (SELECT id FROM seen)""",
+        (behind,),
+    )
+    if missing := db.changes():
+        db.execute(
+            "INSERT INTO chunk (first, last, grp, fate, error) VALUES (?, ?, -1, ?, ?)",
+            (behind + 1, behind + missing, ItemFate.SKIPPED, NOT_FOUND),
+        )
+
+
+def _cuts(first: int, last: int, canary: int) -> Iterator[tuple[int, int]]:
+    """Cut items `first` to `last` into chunks, so that none holds both item `canary` and the one after it."""
+    while first <= last:
+        end = min(first + CHUNK - 1, last)
+        if first <= canary < end:
+            end = canary
+        yield first, end
+        first = end + 1
+
+
+def plan_hash(db: apsw.Connection) -> str:
+    """SHA-256 of the origin, the spec and every item, as they are in the checkpoint. Fingerprints are JSON: one line each."""
+    kept = {
+        key: orjson.loads(value) for key, value in rows(db, "SELECT key, value FROM job WHERE key IN ('origin', 'raw')")
+    }
+    digest = sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
+    for line in db.execute("SELECT id || ' ' || grp || ' ' || fingerprint FROM item ORDER BY seq"):
+        digest.update(b"\n" + str(line[0]).encode())
+    return digest.hexdigest()
