@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from engine.eta import Window, show_about
 from engine.progress import Progress
 from engine.tasks import task_group
 from engine.units import show_duration
@@ -37,7 +38,7 @@ async def shown(progress: Progress, settings: Settings) -> AsyncIterator[None]:
 
 async def _bar(progress: Progress, settings: Settings) -> None:
     from rich.console import Console  # noqa: PLC0415 - heavy, and not needed without a terminal
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn  # noqa: PLC0415
     from rich.progress import Progress as Bars  # noqa: PLC0415
 
     console = Console(stderr=True, no_color=not settings.colors(sys.stderr))
@@ -45,24 +46,27 @@ async def _bar(progress: Progress, settings: Settings) -> None:
         TextColumn("{task.description:10}", markup=False),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[left]}", markup=False),
         TextColumn("{task.fields[note]}", markup=False),
     ]
-    # The estimate comes from the last 30 s: after a resume, the whole job would tell nothing.
-    with Bars(*columns, console=console, transient=True, speed_estimate_period=30) as bars:
-        task, stage = bars.add_task("", total=None, note=""), ""
+    # The estimate is ours: rich's stands still while nothing happens.
+    window = Window()
+    with Bars(*columns, console=console, transient=True) as bars:
+        task, stage = bars.add_task("", total=None, left="", note=""), ""
         while True:
             if stage != progress.stage:
                 stage = progress.stage
                 bars.reset(task, description=stage, completed=progress.done)
             total = progress.total or None
-            bars.update(task, completed=progress.done, total=total, note=_note(progress))
+            bars.update(task, completed=progress.done, total=total, left=_left(progress, window), note=_note(progress))
             await anyio.sleep(_LOOK_S)
 
 
 async def _lines(progress: Progress, settings: Settings) -> None:
     said_at, said, stage, order = float("-inf"), 0.0, "", ""
+    window = Window()
     while True:
+        left = _left(progress, window)
         share = progress.done / progress.total if progress.total else 0.0
         now = anyio.current_time()
         if (
@@ -76,8 +80,15 @@ async def _lines(progress: Progress, settings: Settings) -> None:
         ):
             stage, order, said, said_at = progress.stage, progress.order, share, now
             of = f"{progress.done:,} of {progress.total:,}" if progress.total else f"{progress.done:,}"
-            settings.say(f"{stage}: {of}, {_note(progress)}")
+            about = f", about {left}" if left else ""
+            settings.say(f"{stage}: {of}{about}, {_note(progress)}")
         await anyio.sleep(_LOOK_S)
+
+
+def _left(progress: Progress, window: Window) -> str:
+    """How long the stage will take; nothing when nobody can tell, or it is over."""
+    rest_s = window.remaining_s(anyio.current_time(), progress.stage, progress.done, progress.total)
+    return f"{show_about(rest_s)} left" if rest_s else ""
 
 
 def _note(progress: Progress) -> str:
