@@ -1,18 +1,17 @@
-"""A manifest: ids from a file, checked line by line and read as a stream, however many there are.
+"""A list of ids from a file: `.csv`, `.jsonl` or `.txt`, also packed as `.gz` or `.zst`, or `-` for standard input.
 
-`.txt` has one on each line, blank lines and those that begin with “#” are passed over. `.csv` has them in the column `id`, or
-without a header in the first one. `.jsonl` has an object with an `id`, or a bare number, on each line. `.gz` and `.zst` of
-these are inflated. `-` is standard input, whose first line tells which it is.
+It is read as a stream, so that its length does not matter, and checked line by line: all its mistakes are told together.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
-import io
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,175 +21,272 @@ from .errors import UsageError
 from .kind import LARGEST
 from .text import harmless
 
-MAX_LINE = 65_536  # bytes
-MAX_TOLD = 20  # mistakes
-MAX_SHOWN = 40  # characters of what is no id
-MAX_DIGITS = 19
-STDIN = "-"
-_FORMATS = (".txt", ".csv", ".jsonl")
+MAX_LINE = 1024 * 1024  # bytes: an exported row is long, but no row is longer
+MAX_INFLATED = 16 * 1024**3  # bytes: a few kilobytes can inflate to days of reading
+MAX_TOLD = 20
+_SHOWN = 40  # characters of what is wrong
+_DIGITS = len(str(LARGEST))
+_PIECE = 64 * 1024
+_ZSTD_PIECE = 128  # each four bytes can be a block of 128 KiB
+_ZSTD_WINDOW = 8 * 1024 * 1024  # what every decoder must take (RFC 8878, 3.1.1.1.2); `zstd -19` needs no more
 
-Reader = Callable[[str], str | None]  # what stands for the id on a line; None where the line has none
-
-
-@dataclass(slots=True)
-class _Mistakes:
-    """What was wrong, the first of it with its line."""
-
-    name: str
-    told: list[str] = field(default_factory=list)
-    more: int = 0
-
-    def add(self, line: int, what: str) -> None:
-        if len(self.told) < MAX_TOLD:
-            self.told.append(f"{self.name}:{line}: {what}")
-        else:
-            self.more += 1
-
-    def error(self) -> UsageError:
-        rest = [f"and {self.more:,} more"] if self.more else []
-        return UsageError("\n".join([*self.told, *rest]))
+Line = tuple[int, str]
+"""The number of a line, from 1, and its text without the line's end."""
 
 
 def read_manifest(source: str, stdin: BinaryIO | None = None) -> Iterator[int]:
-    """The ids in a file, in its order, repeated ones too. Raises UsageError with its mistakes when all of it has been read."""
-    with ExitStack() as stack:
-        name = "standard input" if source == STDIN else source
-        try:
-            yield from _ids(_opened(source, stdin, stack), name, _format(source))
-        except (OSError, EOFError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise UsageError(f"{harmless(name)}: cannot be read: {harmless(reason)}.") from None
+    """The ids of a file, or of `stdin` for `-`, in its order and as often as they are in it.
+
+    Raises UsageError at the end of the file if it had any mistake, with the first of them as `file:line: what`; at
+    once if it cannot be read. So what came before is good only if the end is reached.
+    """
+    named = "standard input" if source == "-" else harmless(source)
+    mistakes = _Mistakes(named)
+    empty = True
+    try:
+        with _opened(source, stdin) as pieces:
+            lines = _lines(pieces, mistakes)
+            for each in _form(source, named)(lines, mistakes):
+                empty = False
+                if not mistakes.count:
+                    yield each
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = harmless(getattr(error, "strerror", None) or str(error))
+        raise UsageError(f"{named}: cannot be read: {reason}.") from None
+    if mistakes.count:
+        raise UsageError("\n".join(mistakes.told()))
+    if empty:
+        raise UsageError(f"{named}: there is no id in it.")
 
 
-def _opened(source: str, stdin: BinaryIO | None, stack: ExitStack) -> BinaryIO:
-    if source == STDIN:
-        if stdin is None:
-            raise UsageError("There is no standard input to read ids from.")
-        return stdin
-    file: BinaryIO = stack.enter_context(Path(source).open("rb"))  # noqa: SIM115 - the stack closes it
-    if source.endswith(".gz"):
-        return io.BufferedReader(stack.enter_context(gzip.GzipFile(fileobj=file)))
-    if source.endswith(".zst"):
-        from zstandard import ZstdDecompressor, ZstdError  # noqa: PLC0415 - for these alone
+class _Mistakes:
+    """What is wrong with a file: the first mistakes, and how many there are."""
 
-        reader = ZstdDecompressor(max_window_size=1 << 27).stream_reader(file, read_across_frames=True)
-        return io.BufferedReader(_Inflated(reader, ZstdError))
-    return file
+    def __init__(self, named: str) -> None:
+        self._named = named
+        self._first: list[tuple[int, str]] = []
+        self.count = 0
 
+    def add(self, line: int, what: str) -> None:
+        self.count += 1
+        if len(self._first) < MAX_TOLD:
+            self._first.append((line, what))
 
-class _Inflated(io.RawIOBase):
-    """A stream whose own kind of error is an OSError."""
-
-    def __init__(self, stream: BinaryIO, error: type[Exception]) -> None:
-        self._stream, self._error = stream, error
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override] # all that BufferedReader asks with
-        try:
-            piece = self._stream.read(len(buffer))
-        except self._error as error:
-            raise OSError(str(error)) from None
-        buffer[: len(piece)] = piece
-        return len(piece)
+    def told(self) -> list[str]:
+        lines = [f"{self._named}:{line}: {what}" for line, what in self._first]
+        more = self.count - len(lines)
+        return [*lines, f"{self._named}: and {more:,} more"] if more else lines
 
 
-def _format(source: str) -> str | None:
-    """What the name of a file tells; None where the first line has to."""
-    if source == STDIN:
-        return None
-    name = source.removesuffix(".gz").removesuffix(".zst")
-    found = [suffix for suffix in _FORMATS if name.endswith(suffix)]
-    if not found:
-        raise UsageError(f"{harmless(source)}: a list of ids is a .txt, .csv or .jsonl file, or - for standard input.")
-    return found[0]
+def _number(text: str, line: int, mistakes: _Mistakes) -> int:
+    """The id that a text is; 0 if it is none, and it is told why."""
+    text = text.strip()
+    unsigned = text.removeprefix("-")
+    if not (unsigned.isascii() and unsigned.isdigit()):
+        mistakes.add(line, f"{_quoted(text)} is not a whole number")
+        return 0
+    if len(unsigned) > _DIGITS:  # so many that Python would not read them, perhaps
+        unsigned = unsigned.lstrip("0")[: _DIGITS + 1] or "0"
+    number = int(unsigned)
+    return _in_range(number if text == unsigned or text[0] != "-" else -number, text, line, mistakes)
 
 
-def _ids(file: BinaryIO, name: str, style: str | None) -> Iterator[int]:
-    mistakes, read, some = _Mistakes(harmless(name)), None, False
-    for number, line in enumerate(_lines(file, mistakes), 1):
-        if not line.strip() or (style in {None, ".txt"} and line.lstrip().startswith("#")):
+def _in_range(number: float, text: str, line: int, mistakes: _Mistakes) -> int:
+    if 0 < number < LARGEST:
+        return int(number)
+    mistakes.add(line, f"{_quoted(text)} is {'too large' if number > 0 else 'not above zero'}")
+    return 0
+
+
+def _quoted(text: str) -> str:
+    return f"“{harmless(text[:_SHOWN])}{'…' if len(text) > _SHOWN else ''}”"
+
+
+Form = Callable[[Iterator[Line], _Mistakes], Iterator[int]]
+
+
+def _form(source: str, named: str) -> Form:
+    """How the lines are to be read, by the name of the file."""
+    if source == "-":
+        return _guessed
+    for suffix, form in (".csv", _csv), (".jsonl", _jsonl), (".txt", _txt):
+        if _unpacked(source).endswith(suffix):
+            return form
+    raise UsageError(
+        f"{named}: its name says nothing of its form.",
+        "It must end in .csv, .jsonl or .txt, or in one of these with .gz or .zst behind it.",
+    )
+
+
+def _unpacked(source: str) -> str:
+    return source.lower().removesuffix(".gz").removesuffix(".zst")
+
+
+def _guessed(lines: Iterator[Line], mistakes: _Mistakes) -> Iterator[int]:
+    """The form is told by the first line that is not blank."""
+    line, text = next(((line, text) for line, text in lines if text.strip()), (0, ""))
+    if line:
+        yield from _form_of(text.strip())(chain([(line, text)], lines), mistakes)
+
+
+def _form_of(first: str) -> Form:
+    if first[0] in "{#":
+        return _jsonl if first[0] == "{" else _txt
+    return _csv if "," in first or _begins_with_a_number([first]) or _names([first]) == ["id"] else _txt
+
+
+def _txt(lines: Iterator[Line], mistakes: _Mistakes) -> Iterator[int]:
+    for line, text in lines:
+        if text.strip() and not text.startswith("#") and (found := _number(text, line, mistakes)):
+            yield found
+
+
+def _jsonl(lines: Iterator[Line], mistakes: _Mistakes) -> Iterator[int]:
+    for line, text in lines:
+        if text.strip() and (found := _number_in_json(text, line, mistakes)):
+            yield found
+
+
+def _number_in_json(text: str, line: int, mistakes: _Mistakes) -> int:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        mistakes.add(line, f"{_quoted(text)} is not JSON: {error.msg}")
+        return 0
+    found = value.get("id") if isinstance(value, dict) else value
+    # What has more than 64 bits orjson reads as a float.
+    if type(found) is int or (isinstance(found, float) and abs(found) >= LARGEST):
+        return _in_range(found, f"{found}", line, mistakes)
+    mistakes.add(line, f"{_quoted(text)} is neither a whole number nor an object whose “id” is one")
+    return 0
+
+
+def _csv(lines: Iterator[Line], mistakes: _Mistakes) -> Iterator[int]:
+    """From the column `id`, or the first one if the first row begins with a number and so is no header."""
+    rows = _rows(lines, mistakes)
+    line, first = next(rows, (0, [""]))
+    names = _names(first)
+    headed = not _begins_with_a_number(first)
+    if line and headed and names.count("id") != 1:
+        wrong = "is there more than once" if "id" in names else "is not there"
+        mistakes.add(line, f"the column “id” {wrong}: {_quoted(', '.join(names))}")
+        return
+    column = names.index("id") if line and headed else 0
+    for number, cells in rows if headed else chain([(line, first)], rows):
+        if column >= len(cells):
+            mistakes.add(number, "there is nothing in the column “id”")
+        elif found := _number(cells[column], number, mistakes):
+            yield found
+
+
+def _begins_with_a_number(cells: list[str]) -> bool:
+    return cells[0].strip().removeprefix("-").isdigit()
+
+
+def _names(cells: list[str]) -> list[str]:
+    return [cell.strip().lower() for cell in cells]
+
+
+def _rows(lines: Iterator[Line], mistakes: _Mistakes) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row that is not blank."""
+    for line, text in lines:
+        if '"' not in text:
+            if text.strip():
+                yield line, text.split(",")
             continue
-        if read is None:
-            style = style or _guess(line)
-            read, is_header = _reader(style, line, number, mistakes)
-            if is_header:
-                continue
-        item = _checked(read, line, number, mistakes)
-        if item is not None:
-            some = True
-            yield item
-    if not some and not mistakes.told:
-        mistakes.add(1, "there is no id in it")
-    if mistakes.told:
-        raise mistakes.error()
-
-
-def _lines(file: BinaryIO, mistakes: _Mistakes) -> Iterator[str]:
-    number = 0
-    while data := file.readline(MAX_LINE):
-        number += 1
-        if len(data) == MAX_LINE and not data.endswith(b"\n"):
-            mistakes.add(number, f"a line of more than {MAX_LINE >> 10} KiB")
-            raise mistakes.error()  # whatever comes now is no line
         try:
-            yield data.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            yield line, next(csv.reader([_whole_row(text, lines)], strict=True))
+        except csv.Error as error:
+            mistakes.add(line, f"this is not CSV: {error}")
+
+
+def _whole_row(text: str, lines: Iterator[Line]) -> str:
+    """A row with the lines over which it goes on, as long as a quote is open."""
+    parts, quotes, length = [text], text.count('"'), len(text)
+    while quotes % 2 and length <= MAX_LINE and (more := next(lines, None)):
+        parts.append(more[1])
+        quotes += more[1].count('"')
+        length += len(more[1]) + 1
+    return "\n".join(parts)
+
+
+def _lines(pieces: Iterable[bytes], mistakes: _Mistakes) -> Iterator[Line]:
+    """The lines that are text and not too long; of the others it is told."""
+    for number, line in enumerate(_split(pieces), 1):
+        if len(line) > MAX_LINE:
+            mistakes.add(number, f"this line is longer than {MAX_LINE >> 10} KiB")
+            continue
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             mistakes.add(number, "this is not UTF-8 text")
-            yield ""
+        else:
+            yield number, text.removesuffix("\r")
 
 
-def _guess(line: str) -> str:
-    if line.lstrip().startswith("{"):
-        return ".jsonl"
-    return ".csv" if "," in line or not line.strip().isdecimal() else ".txt"
+def _split(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines; of one that is too long no more is kept than tells so."""
+    kept: list[bytes] = []
+    length = 0
+    for piece in pieces:
+        if b"\n" in piece:
+            *whole, rest = b"".join([*kept, piece]).split(b"\n")
+            yield from whole
+            kept, length = [rest], len(rest)
+        elif length <= MAX_LINE:
+            kept.append(piece)
+            length += len(piece)
+    if length:
+        yield b"".join(kept)
 
 
-def _reader(style: str, line: str, number: int, mistakes: _Mistakes) -> tuple[Reader, bool]:
-    """How to read lines, and whether this one is a header."""
-    if style == ".jsonl":
-        return _from_json, False
-    if style == ".txt":
-        return str.strip, False
-    header = [cell.strip().lower() for cell in _cells(line)]
-    if header and header[0].isdecimal():
-        return lambda row: _cell(row, 0), False
-    if "id" not in header:
-        mistakes.add(number, "there is no column “id”")
-        raise mistakes.error()
-    column = header.index("id")
-    return lambda row: _cell(row, column), True
+@contextmanager
+def _opened(source: str, stdin: BinaryIO | None) -> Iterator[Iterator[bytes]]:
+    """What is in the file, unpacked, in pieces."""
+    if source == "-":
+        if stdin is None and sys.stdin is None:
+            raise OSError("it is closed")
+        yield _read(stdin or sys.stdin.buffer)
+        return
+    name = source.lower()
+    with Path(source).open("rb") as file:
+        if name.endswith(".gz"):
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield _bounded(_read(unpacked))
+        elif name.endswith(".zst"):
+            yield _bounded(_unzstd(file))
+        else:
+            yield _read(file)
 
 
-def _cells(line: str) -> list[str]:
+def _read(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    while piece := file.read(_PIECE):
+        yield piece
+
+
+def _bounded(pieces: Iterable[bytes], most: int = MAX_INFLATED) -> Iterator[bytes]:
+    inflated = 0
+    for piece in pieces:
+        inflated += len(piece)
+        if inflated > most:
+            raise ValueError(f"it inflates to more than {most >> 30} GiB")
+        yield piece
+
+
+def _unzstd(file: BinaryIO) -> Iterator[bytes]:
+    """Frame after frame: zstandard's own reader of streams takes a file that was cut off for a whole one."""
+    from zstandard import ZstdDecompressor, ZstdError  # noqa: PLC0415 - for those few who have such a file
+
+    unpacker = ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    frame = unpacker.decompressobj()
     try:
-        return next(csv.reader([line]), [])
-    except csv.Error:
-        return []
-
-
-def _cell(line: str, column: int) -> str | None:
-    cells = _cells(line)
-    return cells[column].strip() if column < len(cells) else None
-
-
-def _from_json(line: str) -> str | None:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return line.strip()
-    value = value.get("id") if isinstance(value, dict) else value
-    return str(value) if type(value) is int or isinstance(value, str) else None
-
-
-def _checked(read: Reader, line: str, number: int, mistakes: _Mistakes) -> int | None:
-    text = read(line)
-    if text is None:
-        mistakes.add(number, "there is no id")
-        return None
-    if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS and 0 < (item := int(text)) < LARGEST:
-        return item
-    shown = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
-    mistakes.add(number, f"“{harmless(shown)}” is no id; a whole number from 1 is needed")
-    return None
+        while piece := file.read(_ZSTD_PIECE):
+            while piece:
+                frame = unpacker.decompressobj() if frame.eof else frame
+                inflated = frame.decompress(piece)
+                yield from (inflated[at : at + _PIECE] for at in range(0, len(inflated), _PIECE))
+                piece = frame.unused_data if frame.eof else b""
+    except ZstdError as error:
+        raise ValueError(str(error)) from None
+    if not frame.eof:
+        raise ValueError("it was cut off")

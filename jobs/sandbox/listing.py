@@ -39,6 +39,10 @@ class Listing:
         for agent, metric, name in select(db, query):
             self._scopes[agent].append({"id": metric, "name": name})
 
+    def forget(self) -> None:
+        """The database was changed by other means: no kept id is good any more."""
+        self._cached.clear()
+
     def came(self, result: int) -> None:
         """A result came, newer than all."""
         for filters, ids in self._cached.items():

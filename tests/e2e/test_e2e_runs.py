@@ -143,8 +143,8 @@ def test_a_list_with_mistakes_is_told_line_by_line(rebatch: Rebatch, quiet_world
         "scope": {"ids_from": "ids.txt"},
     }
     said = rebatch.at(quiet_world.url)("plan", rebatch.spec(job), code=2).err
-    assert "ids.txt:2: “six” is no id" in said
-    assert "ids.txt:3: “<001b>[31m” is no id" in said
+    assert "ids.txt:2: “six” is not a whole number" in said
+    assert "ids.txt:3: “<001b>[31m” is not a whole number" in said
 
 
 def test_what_lies_at_the_path_is_left_alone(rebatch: Rebatch, quiet_world: World) -> None:

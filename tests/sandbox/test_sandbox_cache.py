@@ -71,6 +71,21 @@ def test_the_kept_ids_are_always_those_of_a_fresh_query(deeds: list[Deed]) -> No
     sandbox.store.db.close()
 
 
+def test_what_a_trigger_keeps_is_still_listed() -> None:
+    """So that a test can make a service that says 204 and deletes nothing; `forget` is for changes behind its back."""
+    store = build(results=RESULTS).store
+    everything = list(store.listing.matching(Filters()))
+    store.db.execute("""CREATE TRIGGER keep AFTER UPDATE OF deleted_us ON result WHEN new.id % 2 = 0
+      BEGIN UPDATE result SET deleted_us = NULL WHERE id = new.id; END""")
+    store.delete_results(everything, 1)
+    kept = [each for each in everything if each % 2 == 0]
+    assert 0 < len(kept) < len(everything)
+    assert list(store.listing.matching(Filters())) == kept
+    store.db.execute("DROP TRIGGER keep; UPDATE result SET deleted_us = 1")
+    store.listing.forget()
+    assert list(store.listing.matching(Filters())) == []
+
+
 def test_the_kept_filters_are_few() -> None:
     """The one that has been kept the longest makes room; what is asked for again is right."""
     sandbox = build(results=RESULTS)
