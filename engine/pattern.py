@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from re import _constants, _parser  # type: ignore[attr-defined] # there is no public way to see a pattern's structure
+from importlib import import_module
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 from .errors import ServiceError
+
+# There is no public way to see a pattern's structure.
+_constants: Any = import_module("re._constants")
+_parser: Any = import_module("re._parser")
 
 MAX_TEXT = 1000  # characters
 _FEW = 9  # times that a choice may be repeated
