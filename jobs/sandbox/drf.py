@@ -30,6 +30,11 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault of ours
         self.status = status
 
 
+def echo(text: str) -> str:
+    """What a client sent, fit for an answer: what is not UTF-8 becomes question marks."""
+    return text.encode(errors="replace").decode()
+
+
 @dataclass(frozen=True)
 class Page:
     """One slice of a list, and the page numbers around it."""

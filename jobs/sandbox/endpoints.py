@@ -15,6 +15,8 @@ V1 = "/test_framework/v1"
 ENDS = ("/", "")
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_NO_FORM = (ValueError, BadHttpMessage, LookupError, RuntimeError)
+"""What aiohttp raises for a form's syntax, its headers, an unknown charset, an unknown transfer encoding."""
 
 
 def json_response(body: object, status: int = 200) -> web.Response:
@@ -50,7 +52,7 @@ async def list_results(request: web.Request) -> web.Response:
     query = _query(request)
     ids = sandbox.store.listing.matching(drf.filters(query))
     page = drf.paginate(query, count=len(ids), max_page_size=sandbox.settings.max_page_size)
-    base = f"{request.scheme}://{request.host}{request.path}"
+    base = f"{request.scheme}://{drf.echo(request.host)}{request.path}"
     rows = sandbox.store.listing.page(ids[page.start : page.stop], runs_as=sandbox.settings.runs_as)
     return json_response(
         {
@@ -168,14 +170,21 @@ def _id(request: web.Request) -> int:
 
 
 async def receive(request: web.Request) -> None:
-    """Take in the whole body: from here on it does not matter whether the client stays."""
-    if request.content_type == "multipart/form-data":
-        try:
+    """Take in the whole body: from here on it does not matter whether the client stays.
+
+    Raises Refused for one that is too big, or compressed and broken.
+    """
+    try:
+        if request.content_type == "multipart/form-data":
             await request.post()
-        except (ValueError, BadHttpMessage) as error:  # said when the form is asked for
-            request["broken_form"] = " ".join(str(error).split())
-    else:
-        await request.read()
+        else:
+            await request.read()
+    except _NO_FORM as error:
+        request["no_form"] = str(error)  # said when the form is asked for: a key that is missing comes first
+    except web.HTTPRequestEntityTooLarge as big:
+        raise drf.Refused({"detail": str(big.text)}, big.status) from None
+    except web.RequestPayloadError:
+        raise drf.Refused({"detail": "The body cannot be decompressed."}) from None
 
 
 async def _body(request: web.Request) -> object:
@@ -185,15 +194,23 @@ async def _body(request: web.Request) -> object:
     if request.content_type == "application/json":
         return await _json(request)
     if request.content_type not in _FORMS:
-        kind = request.headers.get("Content-Type", "")
+        kind = drf.echo(request.headers.get("Content-Type", ""))
         raise drf.Refused({"detail": f'Unsupported media type "{kind}" in request.'}, 415)
-    if "broken_form" in request:
-        raise drf.Refused({"detail": f"Multipart form parse error - {request['broken_form']}"})
-    return drf.form(list((await request.post()).items()))
+    return await _form(request)
+
+
+async def _form(request: web.Request) -> object:
+    problem = request.get("no_form")
+    if problem is None:
+        try:
+            return drf.form(list((await request.post()).items()))
+        except _NO_FORM as error:
+            problem = str(error)
+    raise drf.Refused({"detail": f"Multipart form parse error - {drf.echo(' '.join(problem.split()))}"})
 
 
 async def _json(request: web.Request) -> object:
     try:
         return json.loads(await request.read())
-    except ValueError as error:
+    except (ValueError, RecursionError, web.RequestPayloadError) as error:
         raise drf.Refused({"detail": f"JSON parse error - {error}"}) from None

@@ -14,7 +14,8 @@ _FORMS = ("application/json", "application/x-www-form-urlencoded", "multipart/fo
 
 _WHOLE: Schema = {"type": "integer"}
 _TEXT: Schema = {"type": "string"}
-_IDS = r"^\d{1,18}(,\d{1,18}){0,99}$"  # the contract says so in words only
+_RUN_IDS = r"^[0-9]{1,18}(,[0-9]{1,18}){0,99}$"  # the contract says so in words only
+_SCENARIOS = r"^([0-9]{1,18}(,[0-9]{1,18})*)?$"  # likewise; an empty one filters nothing
 _TRUTH: Schema = {"type": "boolean"}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _NESTED: Schema = {"type": "object", "additionalProperties": {}}
@@ -128,7 +129,7 @@ def _parameter(place: str, name: str, schema: Schema, *, required: bool = False)
 
 def _list() -> Schema:
     numbers = [_parameter("query", name, _WHOLE) for name in ("page", "page_size", "agent_id", "project_id")]
-    texts = [_parameter("query", "search", _TEXT), _parameter("query", "scenarios", _TEXT | {"pattern": _IDS})]
+    texts = [_parameter("query", "search", _TEXT), _parameter("query", "scenarios", _TEXT | {"pattern": _SCENARIOS})]
     answer = {"$ref": "#/components/schemas/Page"}
     return _operation("results-list", 200, answer, 400, 404) | {"parameters": numbers + texts}
 
@@ -140,7 +141,7 @@ def _detail() -> Schema:
 
 def _runs() -> Schema:
     answer = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
-    wanted = _parameter("query", "run_ids", _TEXT | {"pattern": _IDS}, required=True)
+    wanted = _parameter("query", "run_ids", _TEXT | {"pattern": _RUN_IDS}, required=True)
     return _operation("runs-bulk-retrieve", 200, answer, 400) | {"parameters": [wanted]}
 
 

@@ -50,12 +50,15 @@ async def _gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     sandbox = request.app[SANDBOX]
     arrival = sandbox.arrivals.note(sandbox.elapsed(), request.method, request.path)
     request["number"] = arrival.number
+    response: web.StreamResponse | None
     try:
         await receive(request)
+        response = _turned_away(sandbox, request)
     except ConnectionError:
         sandbox.arrivals.answered(arrival, None)
         return web.Response()
-    response: web.StreamResponse | None = _turned_away(sandbox, request)
+    except Refused as refused:
+        response = json_response(refused.body, refused.status)
     if response is None:
 
         async def answer(request: web.Request) -> web.StreamResponse:

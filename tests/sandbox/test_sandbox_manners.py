@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -118,6 +119,45 @@ async def test_another_content_type_is_a_415(sandbox: Sandbox) -> None:
         415,
         {"detail": 'Unsupported media type "text/plain" in request.'},
     )
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n%s\r\n5\r\n'
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        (415, b"text/\xff", b"5"),
+        (413, b"application/json", b" " * (2**20 + 1)),
+        (400, b"application/json", b"[" * 100_000),
+        (400, b"application/x-www-form-urlencoded; charset=unheard-of", b"result_ids=5"),
+        (400, b"application/x-www-form-urlencoded", b"result_ids=\xff"),
+        (400, b"multipart/form-data; \xff", b"5"),
+        (400, b"multipart/form-data; boundary=x", PART % (b"\x06", b"") + b"--x--\r\n"),
+        *(
+            (
+                400,
+                b"multipart/form-data; boundary=x",
+                PART % (b"a", header) + PART % (b"result_ids", b"") + b"--x--\r\n",
+            )
+            for header in (b"Content-Type: text/plain; charset=unheard-of\r\n", b"Content-Transfer-Encoding: odd\r\n")
+        ),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_refused_in_json(
+    sandbox: Sandbox, status: int, kind: bytes, body: bytes
+) -> None:
+    """Never an error of the server's, and never a part of it taken for the whole."""
+    headers = {"X-CEKURA-API-KEY": sandbox.key, "Content-Type": kind.decode("utf-8", "surrogateescape")}
+    refused = await sandbox.send("POST", DELETE, data=BytesIO(body), headers=headers)
+    assert (refused.status, list(refused.json)) == (status, ["detail"])
+
+
+async def test_a_body_that_cannot_be_decompressed_is_refused_in_json(sandbox: Sandbox) -> None:
+    """As what it is, the client's mistake."""
+    kind = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    refused = await sandbox.send("POST", DELETE, data=b"{}", headers={"X-CEKURA-API-KEY": sandbox.key} | kind)
+    assert (refused.status, refused.json) == (400, {"detail": "The body cannot be decompressed."})
 
 
 @pytest.mark.parametrize("path", ["/results/20011/delete_runs/", "/results/bulk_evaluate_metrics/"])
