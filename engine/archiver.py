@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 from anyio.to_thread import run_sync
 
 from .files.archive import Archive, archive_path
@@ -27,11 +28,14 @@ class Archiver:
     def __init__(self, archive: Archive, ledger: JobLedger) -> None:
         """Use `archiving` instead."""
         self._archive, self._ledger = archive, ledger
+        self._turn = anyio.Lock()  # several looks may end at once, and the file grows at its one end
 
     async def keep(self, rows: Mapping[int, Row | None], groups: Mapping[int, int]) -> None:
         """Keep items in full; they are durable when this returns. Raises OutputError, CheckpointError."""
         lines = [{"id": item, "group": groups[item], "row": row} for item, row in rows.items() if row is not None]
-        if lines:
+        if not lines:
+            return
+        async with self._turn:
             length = await run_sync(self._archive.append, lines)
             kept = self._ledger.job.get("archived", 0) + len(lines)
             await self._ledger.note(archive_length=length, archived=kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import takewhile
+from itertools import islice, takewhile
 from math import inf
 
 import anyio
@@ -15,7 +15,7 @@ from .errors import RebatchError
 from .ledger import Chunk, Ledger
 
 _FETCH = 64  # chunks read from the ledger, and looked at, at once
-_MOST_OPEN = 256  # chunks under way, or waiting for another try or for their fate, before new ones have to wait
+MOST_OPEN = 256  # chunks under way, or waiting for another try or for their fate, before new ones have to wait
 
 Look = Callable[[Sequence[Chunk]], Awaitable[Sequence[Chunk]]]
 
@@ -32,14 +32,15 @@ class Backlog:
         last: int,
         *,
         mixed: bool = False,
+        together: int = MOST_OPEN,
         one_at_a_time: bool = False,
     ) -> None:
         """The chunks from item `first` to item `last` of the plan; `look` takes out of them what is not to be sent.
 
-        One look may be at chunks of several groups if they are `mixed`. With `one_at_a_time`, of each group one chunk is
+        One look is at `together` chunks at most, and at those of several groups only if they are `mixed`. With `one_at_a_time`, of each group one chunk is
         out at most: with a worker, or waiting for its fate to be found out.
         """
-        self._mixed, self._one_at_a_time = mixed, one_at_a_time
+        self._mixed, self._together, self._one_at_a_time = mixed, together, one_at_a_time
         self._out: set[int] = set()  # groups of which a chunk is out
         self._behind: defaultdict[int, deque[Chunk]] = defaultdict(deque)  # chunks that wait for one of their group
         self._ledger, self._control, self._look = ledger, control, look
@@ -70,7 +71,7 @@ class Backlog:
                 if (chunk := await self._next_returned()) and self._goes_out(chunk):
                     return chunk
                 continue
-            elif self._open < _MOST_OPEN and (fresh := await self._next()):
+            elif self._open < MOST_OPEN and (fresh := await self._next()):
                 if self._goes_out(fresh):
                     return fresh
                 continue
@@ -100,7 +101,7 @@ class Backlog:
     def is_all(self, chunks: int) -> bool:
         """Whether, beside so many chunks that were taken, nothing goes on and nothing can begin."""
         exhausted = self._control.cancelled or (not self._fresh and self._after >= self._last)
-        return self._open - self._waiting_behind <= chunks and (exhausted or self._open >= _MOST_OPEN)
+        return self._open - self._waiting_behind <= chunks and (exhausted or self._open >= MOST_OPEN)
 
     def _goes_out(self, chunk: Chunk) -> bool:
         """Whether a chunk can be handed out now; else it is put behind the one of its group that is out."""
@@ -129,8 +130,9 @@ class Backlog:
     async def _next_returned(self) -> Chunk | None:
         """The one that is due, after one look at all of its group that have come back."""
         group = self._seen_with(self._returned[0][-1])
-        waiting = [entry for entry in self._returned if self._seen_with(entry[-1]) == group]
-        self._returned = [entry for entry in self._returned if self._seen_with(entry[-1]) != group]
+        alike = sorted(entry for entry in self._returned if self._seen_with(entry[-1]) == group)
+        others = [entry for entry in self._returned if self._seen_with(entry[-1]) != group]
+        waiting, self._returned = alike[: self._together], others + alike[self._together :]
         heapify(self._returned)
         seen = {chunk.first: chunk for chunk in await self._seen([entry[-1] for entry in waiting])}
         for at, _, first, _ in waiting:
@@ -150,7 +152,7 @@ class Backlog:
 
     async def _next(self) -> Chunk | None:
         async with self._fetching:
-            while self._open < _MOST_OPEN and not self._control.draining and not self._control.cancelled:
+            while self._open < MOST_OPEN and not self._control.draining and not self._control.cancelled:
                 if not self._fresh:
                     if self._after >= self._last:
                         break
@@ -163,7 +165,8 @@ class Backlog:
     async def _look_at_head(self) -> bool:
         """Look at the first chunks, as far as they are of one group: one look for many. False when nothing is left of them."""
         first = self._seen_with(self._fresh[0])
-        head = list(takewhile(lambda chunk: self._seen_with(chunk) == first, self._fresh))
+        alike = takewhile(lambda chunk: self._seen_with(chunk) == first, self._fresh)
+        head = list(islice(alike, self._together))
         seen = await self._seen(head)
         for _ in head:
             self._fresh.popleft()

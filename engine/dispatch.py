@@ -11,11 +11,11 @@ from functools import partial
 import anyio
 import structlog
 
-from .backlog import Backlog
+from .backlog import MOST_OPEN, Backlog
 from .errors import StoppedError
 from .fates import Fate, ItemFate, Outcome, decipher
 from .ledger import Chunk
-from .look import is_fresh, look
+from .look import is_fresh, kept_together, look
 from .narrow import Narrower
 from .reconcile import Reconciler
 from .retry import Next, Verdict
@@ -45,6 +45,7 @@ async def dispatch(work: Work, first: int, last: int) -> None:
         first,
         last,
         mixed=work.change.resource.at_once > 1,
+        together=kept_together(work) if work.archive else MOST_OPEN,
         one_at_a_time=work.change.one_at_a_time,
     )
     reconciler = Reconciler(work, backlog)

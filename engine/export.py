@@ -44,11 +44,13 @@ async def export(work: Work) -> None:
     kind = work.export
     parts = await work.ledger.cut_parts(-(-kind.rows_per_part(work.spec.action) // CHUNK))
     done = sum(last - first + 1 for first, last, whole in parts if whole)
+    sweep = True  # once: an earlier process may have left something, this one does not
     work.progress.begin("exporting", work.ledger.job["planned"], done)
     for number, (first, last, whole) in enumerate(parts, 1):
         if not whole and not work.control.cancelled:
             with work.control.until_cancelled():
-                await _Exporter(work, kind, number, len(parts)).make(first, last)
+                await _Exporter(work, kind, number, len(parts)).make(first, last, sweep=sweep)
+            sweep = False
 
 
 def _seen_from(folder: str, target: Target) -> Target:
@@ -67,10 +69,10 @@ class _Exporter:
             self._target, job=job["job"], date=job["now"][:10], number=number, parts=parts, columns=kind.columns()
         )
 
-    async def make(self, first: int, last: int) -> None:
+    async def make(self, first: int, last: int, *, sweep: bool) -> None:
         """Write the items from `first` to `last` of the plan, put the files into their places, and announce them."""
         ledger = self._work.ledger
-        job = ledger.job["job"]
+        job = ledger.job["job"] if sweep else ""
         await run_sync(partial(remove, self._target, await ledger.part_files(self._number), job=job))
         done = self._work.progress.done
         try:

@@ -102,9 +102,9 @@ class JobLedger:
         """Forget what was seen and is not wanted; the answer is how many of the wanted were not seen."""
         return int(await self._write(plansql.restrict))
 
-    async def keep(self, last: int) -> int:
-        """Take the last so many of each out of what is selected; the answer is how many that were."""
-        return int(await self._write(lambda db: plansql.keep(db, last)))
+    async def keep(self, last: int, *, each: bool) -> int:
+        """Take the last so many of all, or of `each`, out of what is selected; the answer is how many that were."""
+        return int(await self._write(lambda db: plansql.keep(db, last, each=each)))
 
     async def tally(self) -> Tally:
         """How many items are in scope, how many of them are selected, and what these cost."""

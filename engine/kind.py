@@ -128,6 +128,10 @@ class Resource(ABC):
         """Whether a row of the list leaves out one of these fields, or what its fingerprint needs, and `by_id` has it."""
         return False
 
+    def completed(self, row: Row, full: Row) -> Row:
+        """A row of the list with what `by_id` tells of it; where it lies only the list knows."""
+        return {**row, **full}
+
     def parent(self, row: Row) -> int | None:  # noqa: ARG002 - for those that lie within something
         """The row of the list that an item lies in; None where the item is that row."""
         return None

@@ -15,7 +15,7 @@ import structlog
 
 from .errors import GuardError
 from .fates import ItemFate
-from .kind import Change, Evidence
+from .kind import CHUNK, Change, Evidence
 from .ledger import Apart, Chunk
 from .readback import Rows, read_back, read_full, read_what_can_be
 from .work import Work
@@ -24,6 +24,7 @@ log = structlog.get_logger("rebatch")
 
 FRESH_S = 60.0  # what was seen so recently needs no second look
 PROBES = 5
+_KEPT_TOGETHER = 16
 GONE = "gone since plan"
 CHANGED = "changed since plan"
 
@@ -58,9 +59,17 @@ def is_fresh(work: Work, seen_at: float) -> bool:
     At a slow pace it counts for longer: as long as all who may stand at the gate need to pass it. Where each item is to
     be kept in full before it is changed, having been planned is not enough.
     """
-    passing_s = 4 * work.spec.limits.concurrency / work.client.pacer.rate
-    latest = seen_at if work.archive else max(seen_at, work.planned_at)
-    return anyio.current_time() <= latest + max(FRESH_S, passing_s)
+    rate = work.client.pacer.rate
+    passing_s = 4 * work.spec.limits.concurrency / rate
+    if work.archive is None:
+        return anyio.current_time() <= max(seen_at, work.planned_at) + max(FRESH_S, passing_s)
+    reading_s = 2 * kept_together(work) * CHUNK / work.spec.kind.resource.at_once / rate
+    return anyio.current_time() <= seen_at + max(FRESH_S, passing_s) + reading_s
+
+
+def kept_together(work: Work) -> int:
+    """How many chunks one look is at where everything is read in full: items may be large, and are to be sent soon."""
+    return 1 if work.spec.kind.resource.at_once == 1 else _KEPT_TOGETHER
 
 
 async def look(work: Work, chunks: Sequence[Chunk]) -> list[Chunk]:
@@ -76,8 +85,9 @@ async def look(work: Work, chunks: Sequence[Chunk]) -> list[Chunk]:
 
 async def _look_at(work: Work, chunks: Sequence[Chunk]) -> list[Chunk]:
     groups = {item: chunk.group for chunk in chunks for item in chunk.ids}
+    began = anyio.current_time()
     rows, unread = await _read(work, groups)
-    left, looked_at = [], anyio.current_time()
+    left, looked_at = [], began if work.archive else anyio.current_time()
     for chunk in chunks:
         marks = await work.ledger.fingerprints(chunk)
         apart = differing(work.change, chunk, marks, rows)

@@ -18,11 +18,11 @@ TALLY = """
         count(*) FILTER (WHERE selected AND credits IS NULL) FROM seen"""
 SEE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 NOT_FOUND = "not found in scope"
-# Where `by` is not known, whether it is one of the last cannot be told: it is kept.
+# Where `by` is not known, or of what it is one, whether it is one of the last cannot be told: it is kept.
 _KEEP = """
-    UPDATE seen SET selected = 0 WHERE selected AND among AND (by IS NULL OR id IN (
+    UPDATE seen SET selected = 0 WHERE selected AND among AND (by IS NULL OR (?2 AND per IS NULL) OR id IN (
         SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY per ORDER BY by DESC, id DESC) AS place
-            FROM seen WHERE among AND by IS NOT NULL) WHERE place <= ?))"""
+            FROM seen WHERE among AND by IS NOT NULL) WHERE place <= ?1))"""
 
 
 def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
@@ -63,9 +63,9 @@ def restrict(db: apsw.Connection) -> int:
     return int(rows(db, "SELECT count(*) FROM wanted WHERE id NOT IN (SELECT id FROM seen)")[0][0])
 
 
-def keep(db: apsw.Connection, last: int) -> int:
-    """Take the last so many of each out of what is selected; how many that were."""
-    db.execute(_KEEP, (last,))
+def keep(db: apsw.Connection, last: int, *, each: bool) -> int:
+    """Take the last so many of all, or of `each`, out of what is selected; how many that were."""
+    db.execute(_KEEP, (last, each))
     return db.changes()
 
 

@@ -94,13 +94,14 @@ async def items_of(work: Work, listed: Iterable[Row], fields: Collection[str] = 
 
 
 async def _completed(work: Work, items: list[Row], fields: Collection[str]) -> list[Row]:
-    """The same items, in full where the list told too little of them; what is gone meanwhile is left as it is."""
+    """The same items, in full where the list told too little of them, without those that are gone meanwhile."""
     resource = work.spec.kind.resource
     lacking = {item["id"]: item for item in items if resource.lacks(item, fields)}
     if not lacking:
         return items
     full = await read_full(work, lacking)
-    return [{**item, **(full.get(item["id"]) or {})} for item in items]
+    left = [item for item in items if full.get(item["id"], item) is not None]
+    return [resource.completed(item, full.get(item["id"]) or {}) for item in left]
 
 
 async def each(work: Work, things: Iterable[T], act: Callable[[T], Awaitable[None]]) -> None:

@@ -47,7 +47,7 @@ async def see_all(work: Work) -> Selected:
     by_id = listed is not None
     walked = await seer.walk() if listed is None else await seer.ask(named or 0, listed)
     missing = await ledger.restrict() if named is not None else 0
-    kept = await ledger.keep(spec.keep.last) if spec.keep else 0
+    kept = await ledger.keep(spec.keep.last, each=spec.keep.per is not None) if spec.keep else 0
     return Selected(walked, kept, missing, named or 0 if by_id else 0)
 
 

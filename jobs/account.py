@@ -17,7 +17,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
-from anyio.abc import ObjectReceiveStream, ObjectSendStream
+import orjson
+from anyio.abc import ObjectReceiveStream
+from anyio.streams.memory import MemoryObjectSendStream
 
 from engine import job as stages
 from engine.control import Control
@@ -27,6 +29,7 @@ from engine.ledger import ENDED
 from engine.log import quiet_unless_configured
 from engine.pace import Pacer
 from engine.progress import Progress
+from engine.redact import Redactor
 from engine.report import each_item, summarize
 from engine.spec import JobSpec, SpecError, parse_job
 from engine.statedir import default, find
@@ -40,7 +43,7 @@ _LOOK_S = 0.1  # how often progress is looked at for whoever follows it
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Where a job stands: `done` of `total` items (pages, while planning) of a stage; requests are counted over resumes."""
+    """Where a job stands: `done` of `total` items (rows of the list, while planning); requests are counted over resumes."""
 
     stage: str
     done: int
@@ -62,6 +65,15 @@ def job(name: str, kind: str, *, resource: str | None = None, **said: Any) -> Jo
     if spec is None:
         raise SpecError([f"{'.'.join(map(str, problem.path)) or 'job'}: {problem.message}" for problem in problems])
     return spec
+
+
+def refuse_key_in(spec: JobSpec, source: str, key: str) -> None:
+    """See that a spec does not hold the key, which a checkpoint would keep. Raises UsageError."""
+    kept = f"{source}\n{orjson.dumps(spec.raw).decode()}"
+    if Redactor([key]).text(kept) != kept:
+        raise UsageError(
+            f"Job {spec.name}: the spec holds the API key, and a checkpoint would keep it.", "Take it out."
+        )
 
 
 class Account:
@@ -88,6 +100,7 @@ class Account:
     @asynccontextmanager
     async def plan(self, spec: JobSpec, on_event: Callable[[Event], None] | None = None) -> AsyncIterator[Job]:
         """Begin a job and plan it; nothing is changed by that. Raises GuardError when a guard forbids it, ServiceError."""
+        refuse_key_in(spec, spec.name, self._credentials.key)
         origin = self._credentials.origin
         ledger = await stages.create(self._state_dir, spec, origin=origin, source=spec.name)
         async with self._opened(ledger, spec) as planned:
@@ -194,7 +207,7 @@ class Job:
         self._stopped = True
         self._work.control.drain()
 
-    async def _carry_out(self, send: ObjectSendStream[Event]) -> None:
+    async def _carry_out(self, send: MemoryObjectSendStream[Event]) -> None:
         async with send, task_group() as group:
             group.start_soon(_follow, self._work.progress, send)
             try:
@@ -209,11 +222,16 @@ def _event(progress: Progress) -> Event:
     return Event(progress.stage, progress.done, progress.total, progress.requests, progress.retries)
 
 
-async def _follow(progress: Progress, send: ObjectSendStream[Event]) -> None:
-    """Tell of every change, as soon as whoever follows takes it."""
+async def _follow(progress: Progress, send: MemoryObjectSendStream[Event]) -> None:
+    """Tell of changes, as many as whoever follows takes; the work waits for nobody."""
     last: Event | None = None
     while True:
         if (event := _event(progress)) != last:
-            await send.send(event)
-            last = event
+            try:
+                send.send_nowait(event)
+                last = event
+            except anyio.WouldBlock:
+                pass  # the one before has not been taken yet; the next one tells more
+            except anyio.BrokenResourceError:
+                return  # nobody follows any more
         await anyio.sleep(_LOOK_S)

@@ -50,6 +50,7 @@ FIELDS: Mapping[str, Field] = {
     "executed_at": Field(Type.TIME, time("executed_at")),
 }
 _RESULTS = Results()
+_counted = whole("total_runs_count")
 
 
 class Runs(Resource):
@@ -69,13 +70,15 @@ class Runs(Resource):
         return _RESULTS.read_page(body)
 
     def items(self, listed: Row) -> Sequence[Row] | None:
-        """The runs of a result, with what it knows of them; None when it does not show them and has some."""
+        """The runs of a result, with what it knows of them; None when it does not show them, or fewer than it counts."""
         runs = listed.get("runs")
         if isinstance(runs, Mapping):
             runs = list(runs.values())
         if not isinstance(runs, list) or not all(isinstance(run, Mapping) for run in runs):
             return None
-        return [checked({**_of(listed), **run, "result": listed["id"]}, "run") for run in runs]
+        if len(runs) < (_counted(listed) or 0):
+            return None
+        return [checked(_of(listed, run), "run") for run in runs]
 
     def detail(self, listed_id: int) -> Request:
         """The result detail."""
@@ -84,9 +87,10 @@ class Runs(Resource):
     def read_detail(self, body: bytes) -> Row:
         """A result whose `runs` are a mapping by run id. Raises ValueError when they are not."""
         (row,) = _RESULTS.read_by_id(body)
-        if self.items(row) is None:
+        told = {**row, "total_runs_count": None}  # what the detail shows is all there is to see
+        if self.items(told) is None:
             raise ValueError("a result without its runs")
-        return row
+        return told
 
     def by_id(self, ids: Sequence[int]) -> Request:
         """GET runs/bulk: “a plain string, not a JSON array”."""
@@ -111,6 +115,10 @@ class Runs(Resource):
         """Whether a summary leaves out a field, or what the fingerprint is made of."""
         return any(ALIASES.get(field, field) not in row for field in (*_MARK, *fields))
 
+    def completed(self, row: Row, full: Row) -> Row:
+        """Which result it lies in is what the list has shown, whatever else is said."""
+        return {**row, **full, "result": row["result"]}
+
     def parent(self, row: Row) -> int | None:
         """Its result."""
         result = row["result"]
@@ -125,6 +133,8 @@ class Runs(Resource):
         return ["completed" if status == "evaluating" else plain(status), plain(row.get("success"))]
 
 
-def _of(result: Row) -> dict[str, Any]:
-    """What a result tells of each of its runs."""
-    return {"agent": result.get("agent"), "result_name": result.get("name")}
+def _of(result: Row, run: Row) -> dict[str, Any]:
+    """A run with what its result tells of it, where it does not tell that itself."""
+    told = {"agent": result.get("agent"), "result_name": result.get("name")}
+    own = {**run, "result": result["id"]}
+    return own | {key: value for key, value in told.items() if value is not None and own.get(key) is None}

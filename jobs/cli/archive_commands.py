@@ -80,4 +80,7 @@ def _print(value: Any) -> None:
 def _job_of(file: Path) -> str:
     from engine.files.archive import read  # noqa: PLC0415 - heavy
 
-    return str(next(iter(read(file)), {}).get("job", ""))
+    job = next(iter(read(file)), {}).get("job")
+    if not isinstance(job, str) or not job:
+        raise UsageError(f"{file}: it does not say of which job it is.", "Name the job: --job JOB")
+    return job

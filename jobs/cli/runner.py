@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import anyio
-import orjson
 import rich_click as click
 
 from engine import job as stages
@@ -23,7 +22,6 @@ from engine.log import configure
 from engine.orders import known
 from engine.pace import Pacer
 from engine.plan import refuse_stale
-from engine.redact import Redactor
 from engine.report import summarize
 from engine.spec import JobSpec, parse_job
 from engine.tasks import task_group
@@ -31,6 +29,7 @@ from engine.verify import worth_another_look
 from engine.work import Work, working
 
 from .. import kinds
+from ..account import refuse_key_in
 from ..credentials import Credentials
 from .how import How
 from .options import Settings, attended
@@ -58,11 +57,7 @@ class Runner:
     async def begin(self, spec: JobSpec, source: str) -> JobLedger:
         """Begin a job; --yes agrees beforehand to whatever its plan will be. Raises what stopped the job before it."""
         self._go_on()
-        kept = f"{source}\n{orjson.dumps(spec.raw).decode()}"
-        if Redactor([self.credentials.key]).text(kept) != kept:
-            raise UsageError(
-                f"Job {spec.name}: the spec holds the API key, and a checkpoint would keep it.", "Take it out."
-            )
+        refuse_key_in(spec, source, self.credentials.key)
         state_dir, origin = self.settings.checkpoints, self.credentials.origin
         return await stages.create(state_dir, spec, origin=origin, source=source, approved=self.how.yes)
 

@@ -101,4 +101,4 @@ class ExportRuns(_Export):
 
     def row(self, row: Row, parent: int | None) -> Row:
         """The run, and its result."""
-        return {"id": row["id"], "result": parent, **row}
+        return {"id": row["id"], "result": parent} | {key: row[key] for key in row.keys() - {"result"}}

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from engine import GuardError, SpecError
@@ -54,6 +55,22 @@ async def test_a_job_that_was_left_is_resumed(open_world: Open, tmp_path: Path) 
     gone = {row["id"] for row in rows.values() if row["status"] == "completed"}
     assert report["counts"]["confirmed"] == len(gone)
     assert world.results().keys() == rows.keys() - gone
+
+
+async def test_whoever_does_not_take_the_events_holds_nothing_up_and_breaks_nothing(
+    open_world: Open, tmp_path: Path
+) -> None:
+    """Leaving while one waits to be taken lets what is in flight finish, too."""
+    world = open_world("--results=2000", "--latency=300ms")
+    async with Account(key=KEY, api_url=world.url, state_dir=tmp_path) as account:
+        spec = job("nightly", "evaluate_metrics", metrics=[11], limits={**LIMITS, "rate": "20/s"})
+        async with account.plan(spec) as planned, planned.running(agreed=planned.items):
+            while world.count("POST") < 4:  # noqa: ASYNC110 - a fact of the world
+                await anyio.sleep(0.05)
+        async with account.resume(planned.id) as again:
+            counts = (await again.report())["counts"]
+            assert counts["unsettled"] == 0
+            assert counts["accepted"] + counts["confirmed"] > 0
 
 
 async def test_what_was_not_agreed_to_is_not_done(open_world: Open, tmp_path: Path) -> None:

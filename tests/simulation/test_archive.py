@@ -9,11 +9,15 @@ from typing import Any
 import anyio
 import pytest
 
+from engine import job as stages
+from engine.archiver import archiving
 from engine.errors import RebatchError, UsageError
 from engine.fates import ItemFate
 from engine.files.archive import read
 from engine.jobledger import JobLedger
 from engine.proof import Proof, prove
+from engine.spec import parse_spec
+from jobs import kinds
 from jobs.sandbox.sql import column
 from tests.simulation.test_runs import FAULTS, alive, finish
 from tests.simulation.world import World, world
@@ -184,3 +188,21 @@ def test_an_archive_that_lacks_what_was_sent_proves_nothing(tmp_path: Path) -> N
             assert (await proof_of(here, path)).holds
 
     run(story)
+
+
+async def test_looks_that_end_at_once_do_not_tear_the_file(tmp_path: Path) -> None:
+    """Several workers may look; the file has one end, and the checkpoint one length of it. In real threads."""
+    text = spec("runs", tmp_path / "kept")
+    (job,) = parse_spec(text, kinds.find())
+    ledger = await stages.create(tmp_path / "state", job, origin="http://127.0.0.1", source="test")
+    async with archiving(job, ledger) as archive:
+        assert archive
+        async with anyio.create_task_group() as looks:
+            for look in range(40):
+                rows: dict[int, Any] = {1 + look * 50 + item: {"id": 1, "text": "x" * 500} for item in range(50)}
+                looks.start_soon(archive.keep, rows, dict.fromkeys(rows, 7))
+    lines = list(read(archive_of(tmp_path / "kept")))[1:]
+    assert sorted(line["id"] for line in lines) == list(range(1, 2001))
+    assert ledger.job["archived"] == 2000
+    assert ledger.job["archive_length"] == archive_of(tmp_path / "kept").stat().st_size
+    ledger.checkpoint.close()

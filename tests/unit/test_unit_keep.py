@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from engine.job import create
+from engine.ledger import Seen, Tally
 from engine.spec import JobSpec, SpecError, parse_spec
 from jobs import kinds
 
@@ -76,3 +79,16 @@ def test_a_spec_knows_which_fields_it_takes_to_tell() -> None:
     spec = read(f"where: {where}\n    keep: {{last: 1, per: scenario, by: executed_at, among: {{feedback: x}}}}")
     assert spec.fields == {"status", "duration", "success", "scenario", "executed_at", "feedback"}
     assert read("limits: {}").fields == set()
+
+
+async def test_where_it_is_not_known_whose_last_ones_they_are_all_are_kept(tmp_path: Path) -> None:
+    """Those without `by`, and those without `per`: that they are among the last cannot be told, nor that they are not."""
+    spec = read("keep: {last: 1, per: agent_id}")
+    ledger = await create(tmp_path, spec, origin="http://127.0.0.1", source="test")
+    places = [(1, 101, 5), (2, 101, 6), (3, 102, 7), (4, None, 8), (5, None, 9), (6, 101, None)]
+    await ledger.see([Seen(item, 0, ["x"], among=True, per=per, by=by) for item, per, by in places])
+    assert await ledger.keep(1, each=True) == 5
+    assert await ledger.tally() == Tally(in_scope=6, selected=1)
+    await ledger.see([Seen(item, 0, ["x"], among=True, per=None, by=item) for item in range(1, 7)])
+    assert await ledger.keep(2, each=False) == 2
+    ledger.checkpoint.close()

@@ -42,6 +42,22 @@ def test_a_result_without_runs_has_none(runs: object) -> None:
     assert RUNS.items({**RESULT, "runs": runs}) == []
 
 
+def test_a_result_that_shows_fewer_runs_than_it_counts_does_not_show_them() -> None:
+    """Its detail is asked for, and what that shows is all there is to see."""
+    assert RUNS.items({**RESULT, "runs": {}, "total_runs_count": "5"}) is None
+    assert RUNS.items({**RESULT, "runs": [SUMMARY], "total_runs_count": "2"}) is None
+    detail = RUNS.read_detail(orjson.dumps({**RESULT, "runs": {"9": SUMMARY}, "total_runs_count": "2"}))
+    assert [run["id"] for run in RUNS.items(detail) or ()] == [9]
+
+
+def test_what_runs_in_bulk_says_of_a_run_does_not_move_it_to_another_result() -> None:
+    """Nor does a missing agent take away what its result knows."""
+    (run,) = RUNS.items({**RESULT, "runs": [{**SUMMARY, "agent": None}]}) or ()
+    assert run["agent"] == 101
+    assert RUNS.completed(run, {"id": 9, "result": 999, "feedback": "x"}) == {**run, "feedback": "x"}
+    assert ExportRuns().row({"id": 9, "result": 999}, 7) == {"id": 9, "result": 7}
+
+
 def test_a_run_without_an_id_is_no_run() -> None:
     """A ValueError, never a part taken for all."""
     with pytest.raises(ValueError, match="a run without an id"):
