@@ -98,6 +98,10 @@ def main() -> None:
         error.show()
         sys.exit(Exit.USAGE)
     except RebatchError as error:
+        if (
+            settings.debug and error.__cause__
+        ):  # a kind of another package that cannot be loaded: its author wants to know
+            _trace(settings, error.__cause__)
         settings.say(str(error), important=True)
         sys.exit(error.exit_code)
     except OSError as error:
