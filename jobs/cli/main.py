@@ -98,12 +98,7 @@ def main() -> None:
         error.show()
         sys.exit(Exit.USAGE)
     except RebatchError as error:
-        if (
-            settings.debug and error.__cause__
-        ):  # a kind of another package that cannot be loaded: its author wants to know
-            _trace(settings, error.__cause__)
-        settings.say(str(error), important=True)
-        sys.exit(error.exit_code)
+        sys.exit(_told(settings, error))
     except OSError as error:
         settings.say(f"Writing the output failed: {error.strerror}.", important=True)
         sys.exit(Exit.UNEXPECTED)
@@ -116,6 +111,14 @@ def main() -> None:
         raise
     except BaseException as error:  # noqa: BLE001 - the last resort: what is printed must not hold a secret
         sys.exit(_unexpected(settings, error))
+
+
+def _told(settings: Settings, error: RebatchError) -> int:
+    """What stopped the command, in words; with --debug, what was behind it: the author of a kind wants to know."""
+    if settings.debug and error.__cause__:
+        _trace(settings, error.__cause__)
+    settings.say(str(error), important=True)
+    return error.exit_code
 
 
 def _ignored(settings: Settings, ignored: Any) -> None:
