@@ -57,7 +57,9 @@ async def _name(work: Work) -> int | None:
     if not isinstance(scope, NamedScope) or (scope.ids is None and scope.ids_from is None):
         return None
     if ledger.job.get("named") is None:  # standard input can be read but once
-        named = await ledger.want(scope.ids or read_manifest(_source(work, scope.ids_from or ""), sys.stdin.buffer))
+        named = await ledger.want(
+            scope.ids or read_manifest(_source(work, scope.ids_from or ""), sys.stdin.buffer if sys.stdin else None)
+        )
         await ledger.note(named=named)
     return int(ledger.job["named"])
 

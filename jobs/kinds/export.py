@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
@@ -59,6 +59,8 @@ class _ResultsAction(_Action):
 class _Export(Export):
     """What both have in common."""
 
+    not_columns: ClassVar[Collection[str]] = {"agent_id"}  # fields that a row does not have by this name
+
     def describe(self, action: Any) -> str:  # noqa: ARG002 - where to is told beside it
         """What it does."""
         return "Export"
@@ -77,7 +79,7 @@ class _Export(Export):
 
     def columns(self) -> Sequence[Column]:
         """A column for each field, by the name that the service gives it."""
-        return columns_of({name: field for name, field in self.resource.fields.items() if name not in NOT_IN_FULL})
+        return columns_of({name: field for name, field in self.resource.fields.items() if name not in self.not_columns})
 
 
 class ExportResults(_Export):
@@ -94,6 +96,7 @@ class ExportRuns(_Export):
     name: ClassVar[str] = "export_runs"
     resource: ClassVar[Resource] = Runs()
     Action: ClassVar[type[Strict]] = _RunsAction
+    not_columns: ClassVar[Collection[str]] = NOT_IN_FULL
 
     def columns(self) -> Sequence[Column]:
         """The same, and what is nested."""
