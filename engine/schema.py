@@ -9,6 +9,8 @@ from pydantic.json_schema import models_json_schema
 
 from .keep import ORDERED, Keep
 from .kind import Kind, Resource
+from .notices.notify import Event, Notify
+from .schedule.when import Schedule
 from .spec import VERSION, Guards, Limits
 from .where import OPERATORS, Field, Type
 
@@ -22,7 +24,7 @@ _SCALARS: dict[Type, Schema] = {
     Type.TIME: {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}"},
     Type.LIST: {"type": "string"},
 }
-_AGE: Schema = {"type": "string", "pattern": r"^(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"}
+_DURATION: Schema = {"type": "string", "pattern": r"^(\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*)+$"}
 
 
 def spec_schema(kinds: Mapping[str, Kind]) -> Schema:
@@ -68,8 +70,18 @@ def _job(kind: Kind) -> Schema:
             "keep": _keep(kind.resource),
             "guards": _model(Guards),
             "limits": _model(Limits),
+            "schedule": _model(Schedule),
+            "notify": {"type": "array", "items": _notify()},
+            "retention": _DURATION,
         },
     }
+
+
+def _notify() -> Schema:
+    """As its model has it, with the events written out."""
+    schema = _model(Notify)
+    schema["properties"]["on"]["items"] = {"enum": [event.value for event in Event]}
+    return schema
 
 
 def _keep(resource: Resource) -> Schema:
@@ -124,7 +136,7 @@ def _tests(field: Field) -> Schema:
 
 def _operand(operator: str, scalar: Schema, nullable: Schema) -> Schema:
     if operator in {"older_than", "newer_than"}:
-        return _AGE
+        return _DURATION
     if operator in {"in", "not_in"}:
         return {"type": "array", "minItems": 1, "items": nullable}
     if operator == "contains":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from math import isfinite
@@ -14,6 +14,9 @@ from pydantic import BaseModel, Field, ValidationError
 from .errors import UsageError
 from .keep import Keep, Keeping, read_keep
 from .kind import LARGEST, Kind, Resource, Strict
+from .notices.notify import Notify
+from .schedule.fitness import unfit
+from .schedule.when import Schedule
 from .text import harmless
 from .units import parse_rate
 from .values import Duration, Failures, Rate
@@ -81,6 +84,11 @@ class _Head(Strict):
     action: dict[str, Any] = Field(description="What to do: `type` names the kind, the rest belongs to it.")
     guards: Guards = Guards()
     limits: Limits = Limits()
+    schedule: Schedule | None = Field(None, description="When it comes round, under `rebatch serve` or a timer.")
+    notify: list[Notify] = Field([], description="Who is told of what.")
+    retention: Duration | None = Field(
+        None, gt=0, description="How long the checkpoints of jobs that are over are kept; unfinished ones always are."
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,9 @@ class JobSpec:
     limits: Limits
     raw: dict[str, Any]
     keep: Keep | None = None
+    schedule: Schedule | None = None
+    notify: Sequence[Notify] = ()
+    retention_s: float | None = None
 
     def where(self, now: datetime) -> Predicate:
         """The condition on rows, with ages counted back from `now`."""
@@ -164,7 +175,10 @@ def parse_job(raw: Any, kinds: Mapping[str, Kind]) -> tuple[JobSpec | None, list
     problems += [problem for problem in _unkeepable(raw, ()) if problem.path not in told]
     if problems or head is None:
         return None, problems
-    return JobSpec(head.name, kind, scope, action, head.guards, head.limits, _plain(raw), head.keep), []
+    if head.schedule and (unfitting := list(unfit(head.schedule, kind, scope, action, head.guards))):
+        return None, unfitting
+    more = {"keep": head.keep, "schedule": head.schedule, "notify": head.notify, "retention_s": head.retention}
+    return JobSpec(head.name, kind, scope, action, head.guards, head.limits, _plain(raw), **more), []
 
 
 def _without_kind(raw: dict[str, Any], kinds: Mapping[str, Kind]) -> list[Problem]:
