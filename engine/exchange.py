@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send, relative to the origin. `body` is JSON, already encoded."""
+    """What to send, relative to the origin. `body` is JSON, already encoded, unless `headers` say what else it is."""
 
     method: str
     path: str
     query: Mapping[str, str] | None = None
     body: bytes | None = None
+    headers: Mapping[str, str] | None = None  # none that is secret: they are not cut out of what comes back
 
 
 @dataclass(frozen=True, slots=True)

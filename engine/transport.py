@@ -62,9 +62,8 @@ class Transport:
         return self._clean(Reply(sent.status, sent.headers_seen, sent=sent.headers, failure=failure))
 
     async def _exchange(self, request: Request, sent: SimpleNamespace) -> Reply:
-        headers = dict(self._secrets)
-        if request.body is not None:
-            headers["Content-Type"] = "application/json"
+        headers = {} if request.body is None else {"Content-Type": "application/json"}
+        headers |= {**(request.headers or {}), **self._secrets}
         async with self._session.request(
             request.method,
             self._origin.join(URL(request.path)),
@@ -110,7 +109,10 @@ class Transport:
 async def connect(
     origin: str, secrets: Mapping[str, str], *, connections: int, timeout_s: float
 ) -> AsyncIterator[Transport]:
-    """Open a pool of at most `connections` connections to `origin`; closed on leaving."""
+    """Open a pool of at most `connections` connections to `origin`; closed on leaving. Raises ValueError for no address.
+
+    `origin` may be a whole address, with path and query: it is what a request of the path "" goes to.
+    """
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(_note_sent)
     async with aiohttp.ClientSession(

@@ -1,14 +1,17 @@
 """What is told of a job that has ended, and of ticks that were missed. Pure: from what is known to notices.
 
 `docs/reference.md` documents the body of a notice. Its `text` may be shown in a chat, where names in the service's words
-could call people or draw links: only our own words stand in it, and what they quote is defused.
+could call people or draw links: only our own words stand in it, and what they quote is defused. Other fields are for
+programs: no control character is in `error`, but whoever shows it defuses it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -18,9 +21,12 @@ from ..text import harmless
 from .notify import Event, Notify
 
 VERSION = 1
-LISTED = 100  # missed ticks in one notice
+CANCELLED = "cancelled"  # an outcome that nobody is told of: somebody wanted it
+LISTED = 100  # missed ticks in one notice, and files of a report: receivers take about a megabyte
 _LONGEST = 300  # characters of an error in a text for people
-_CHAT = str.maketrans({"<": "‹", ">": "›", "@": "＠", "`": "'", "*": "∗", "_": "＿", "[": "(", "]": ")", "&": "＆"})
+# What calls people, draws links and pictures, and sets type, in Slack, Mattermost, Discord, Teams, Telegram and HTML.
+_CHAT = str.maketrans("<>@#&`*_~|[]\\", "‹›＠＃＆'∗＿∼｜()⧵")
+_LINK = re.compile(r":(?=//)|(?<=\w)\.(?=[^\W\d_]{2})")  # an address, or what a chat takes for one: evil.example
 
 
 class Signal(StrEnum):
@@ -43,6 +49,11 @@ class Notice:
     body: Mapping[str, Any]
 
     @property
+    def id(self) -> str:
+        """The same for every try, so that a receiver can drop repeats; `key` itself names the target."""
+        return sha256(self.key.encode()).hexdigest()[:32]
+
+    @property
     def of(self) -> str:
         """What its receiver can tell one job from another by: a UUID that belongs to its tick, or to its job."""
         return str(uuid5(NAMESPACE_URL, f"{self.body['spec']}/{self.body.get('tick') or self.body.get('job')}"))
@@ -57,20 +68,30 @@ class End:
     report: Mapping[str, Any]
 
     @property
-    def outcome(self) -> Event:
+    def outcome(self) -> str:
         """Success, or what it is in place of one; what needs a person's decision comes before what failed."""
         if self.exit_code == Exit.DONE:
             return Event.SUCCESS
+        if self.report.get("state") == CANCELLED:
+            return CANCELLED
         if self.exit_code == Exit.GUARD:
             return Event.GUARD
-        return Event.HELD if self.report.get("counts", {}).get("held") else Event.FAILURE
+        return Event.HELD if self._count("held") else Event.FAILURE
 
     def events(self, before: str | None) -> list[Event]:
         """Everything that can be told of this end; `before` is the outcome of the job before, None when there was none."""
-        found = [self.outcome]
-        if self.outcome is Event.HELD and (self.report["counts"].get("failed") or self.exit_code != Exit.ITEMS_FAILED):
+        ended = self.outcome != CANCELLED  # by a person, or for the one that came after it
+        found = [Event(self.outcome)] if ended else []
+        if self._count("held"):
+            found.append(Event.HELD)
+        if ended and (self._count("failed") or self.exit_code not in {Exit.DONE, Exit.GUARD, Exit.ITEMS_FAILED}):
             found.append(Event.FAILURE)
-        return found + [Event.CHANGED] * (before is not None and before != self.outcome)
+        if ended and before is not None and before != self.outcome:
+            found.append(Event.CHANGED)
+        return list(dict.fromkeys(found))
+
+    def _count(self, fate: str) -> int:
+        return int(self.report.get("counts", {}).get(fate, 0))
 
 
 def of_start(notify: Sequence[Notify], spec: str, job: str, tick: float | None, at: float) -> Iterator[Notice]:
@@ -78,7 +99,7 @@ def of_start(notify: Sequence[Notify], spec: str, job: str, tick: float | None, 
     body = {"version": VERSION, "event": "start", "spec": spec, "job": job, "tick": _iso(tick), "at": iso(at)}
     body["text"] = f"{spec}: job {job} begins."
     for ping in _pings(notify):
-        yield Notice(_key(body, "start", ping), spec, ping, Signal.START, body)
+        yield Notice(_key(body, "ping-start", ping), spec, ping, Signal.START, body)
 
 
 def of_end(
@@ -88,7 +109,7 @@ def of_end(
     events = end.events(before)
     body = {
         "version": VERSION,
-        "event": events[0],
+        "event": events[0] if events else CANCELLED,
         "events": events,
         "text": _end_text(spec, end, before),
         "spec": spec,
@@ -96,14 +117,14 @@ def of_end(
         "tick": _iso(tick),
         "before": before,
         "exit_code": end.exit_code,
-        "error": end.error,
-        "report": end.report,
+        "error": end.error and harmless(end.error),
+        "report": _shortened(end.report),
         "at": iso(at),
     }
     yield from _told(notify, spec, body, events)
-    beat = Signal.SUCCESS if end.outcome is Event.SUCCESS else Signal.FAIL
-    for ping in _pings(notify):
-        yield Notice(_key(body, "end", ping), spec, ping, beat, body)
+    beat = Signal.SUCCESS if end.outcome == Event.SUCCESS else Signal.FAIL
+    for ping in _pings(notify) if end.outcome != CANCELLED else ():
+        yield Notice(_key(body, "ping-end", ping), spec, ping, beat, body)
 
 
 def of_missed(notify: Sequence[Notify], spec: str, ticks: Sequence[int], why: str, at: float) -> Iterator[Notice]:
@@ -117,25 +138,24 @@ def of_missed(notify: Sequence[Notify], spec: str, ticks: Sequence[int], why: st
         "version": VERSION,
         "event": Event.MISSED,
         "events": [Event.MISSED],
-        "text": f"{spec}: {times} had no job: {_quoted(why)}.",
+        "text": f"{spec}: {times} had no job: {_sentence(why)}",
         "spec": spec,
         "job": None,
         "tick": iso(ticks[0]),
         "missed": len(ticks),
         "ticks": [iso(tick) for tick in ticks[:LISTED]],
-        "error": why,
+        "error": harmless(why),
         "at": iso(at),
     }
     yield from _told(notify, spec, body, [Event.MISSED])
     for ping in _pings(notify):
-        yield Notice(_key(body, "missed", ping), spec, ping, Signal.FAIL, body)
+        yield Notice(_key(body, "ping-missed", ping), spec, ping, Signal.FAIL, body)
 
 
 def _told(notify: Sequence[Notify], spec: str, body: dict[str, Any], events: Sequence[Event]) -> Iterator[Notice]:
     """One notice for each receiver who asked for any of the events, however often it is named."""
-    asked = [(each, event) for each in notify for event in events if event in each.on]
-    targets = dict.fromkeys(target for each, _ in asked for target in each.urls)
-    for target in targets:
+    asked = [each for each in notify if any(event in each.on for event in events)]
+    for target in dict.fromkeys(target for each in asked for target in each.urls):
         yield Notice(_key(body, str(events[0]), target), spec, target, Signal.TELL, body)
 
 
@@ -144,10 +164,13 @@ def _pings(notify: Sequence[Notify]) -> Iterator[str]:
 
 
 def _key(body: Mapping[str, Any], what: str, target: str) -> str:
-    return f"{body['spec']}/{body.get('tick') or ''}/{body.get('job') or ''}/{what}/{target}"
+    """A tick ends once; a job that a person resumes may end often. What was missed from a tick on may grow."""
+    when, missed = body["tick"] or body["at"], body.get("missed", "")
+    return f"{body['spec']}/{when}/{missed}/{body['job'] or ''}/{what}/{target}"
 
 
-_WORDS = {
+_WORDS: dict[str, str] = {
+    CANCELLED: "was cancelled",
     Event.SUCCESS: "finished",
     Event.FAILURE: "failed",
     Event.HELD: "needs a decision: items are held",
@@ -158,19 +181,32 @@ _WORDS = {
 def _end_text(spec: str, end: End, before: str | None) -> str:
     counts, job = end.report.get("counts", {}), end.report.get("job")
     told = [f"{counts[fate]:,} {fate.replace('_', ' ')}" for fate in counts if fate != "planned" and counts[fate]]
-    said = f"{spec}: job {job} {_WORDS[end.outcome]}"
+    said = f"{spec}: {f'job {job}' if job else 'its job'} {_WORDS[end.outcome]}"
     if told:
         said += f" ({', '.join(told)} of {counts['planned']:,})"
     if before is not None and before != end.outcome:
         said += f"; the one before: {before}"
-    why = f" {_quoted(end.error)}" if end.error else ""
-    look = "" if end.outcome is Event.SUCCESS else f" Look at it: rebatch report {job}"
+    why = f" {_sentence(end.error)}" if end.error else ""
+    look = f" Look at it: rebatch report {job}" if job and end.outcome != Event.SUCCESS else ""
     return f"{said}.{why}{look}"
+
+
+def _shortened(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A report as it is, but for the files of an export beyond the first: `files_left_out` counts those."""
+    files = report.get("files") or []
+    if len(files) <= LISTED:
+        return report
+    return {**report, "files": files[:LISTED], "files_left_out": len(files) - LISTED}
+
+
+def _sentence(text: str) -> str:
+    quoted = _quoted(text)
+    return quoted if quoted.endswith((".", "!", "?", "…")) else quoted + "."
 
 
 def _quoted(text: str) -> str:
     cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return harmless(cut).translate(_CHAT)
+    return _LINK.sub(lambda found: "∶" if found[0] == ":" else "․", harmless(cut).translate(_CHAT))
 
 
 def _iso(moment: float | None) -> str | None:
