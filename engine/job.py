@@ -45,13 +45,20 @@ def new_id() -> str:
 
 
 async def create(
-    state_dir: Path, spec: JobSpec, *, origin: str, source: str, approved: bool = False, now: Clock = utc_now
+    state_dir: Path,
+    spec: JobSpec,
+    *,
+    origin: str,
+    source: str,
+    approved: bool = False,
+    job: str | None = None,
+    now: Clock = utc_now,
 ) -> JobLedger:
     """Begin a job: a new checkpoint in state *planning*, locked by this process. Raises CheckpointError.
 
-    `approved` agrees beforehand to whatever the plan will be.
+    `approved` agrees beforehand to whatever the plan will be. `job` is its id, where that was chosen already.
     """
-    job = new_id()
+    job = job or new_id()
     ledger = JobLedger(Checkpoint.create(state_dir / (job + SUFFIX)))
     began = now().isoformat()
     await ledger.note(

@@ -11,6 +11,14 @@ from aiolimiter import AsyncLimiter
 from .pressure import Lane, Pressure
 
 
+class Silence:
+    """What a service has asked of everybody who uses a key at it: the gates of all jobs may share one."""
+
+    def __init__(self) -> None:
+        """Nothing has been asked yet."""
+        self.until = float("-inf")  # on the event loop's clock
+
+
 class Pacer:
     """Lets at most `rate` requests through in any window of one second, and none while the service asked for silence.
 
@@ -21,12 +29,17 @@ class Pacer:
     """
 
     def __init__(
-        self, rate: float, clock: Callable[[], float] = anyio.current_time, dice: Random | None = None
+        self,
+        rate: float,
+        clock: Callable[[], float] = anyio.current_time,
+        dice: Random | None = None,
+        silence: Silence | None = None,
     ) -> None:
-        """`rate` in requests a second."""
+        """`rate` in requests a second; `silence` is shared with the other gates of the same origin and key."""
         self.pressure = Pressure(clock, dice or Random())  # noqa: S311 - jitter
         self._clock = clock
-        self._held_until = self._changing_until = float("-inf")
+        self._silence = silence or Silence()
+        self._changing_until = float("-inf")
         self._queueing: set[anyio.CancelScope] = set()
         self._set(rate)
 
@@ -48,11 +61,11 @@ class Pacer:
     @property
     def held_s(self) -> float:
         """Seconds of silence still to come."""
-        return self._held_until - self._clock()
+        return self._silence.until - self._clock()
 
     def hold(self, seconds: float) -> None:
         """Let nothing through for `seconds` from now. A longer silence already asked for stays."""
-        self._held_until = max(self._held_until, self._clock() + seconds)
+        self._silence.until = max(self._silence.until, self._clock() + seconds)
 
     async def silence(self) -> None:
         """Return when the service wants no silence."""

@@ -36,6 +36,13 @@ def find(state_dir: Path, name: str) -> Path:
     raise UsageError(f"There is no job “{name}” in {state_dir}.", "See: rebatch list")
 
 
+def names_spec(state_dir: Path, word: str) -> bool:
+    """Whether a word names a spec file rather than a job."""
+    if word.endswith((".yaml", ".yml")):
+        return True
+    return Path(word).is_file() and not word.endswith(SUFFIX) and not (state_dir / (word + SUFFIX)).exists()
+
+
 def jobs(state_dir: Path, unreadable: Callable[[str], None] = lambda _why: None) -> list[JobLedger]:
     """Every job there is, newest first, read and closed again; `unreadable` is told of files that cannot be read."""
     if state_dir.exists() and not state_dir.is_dir():

@@ -64,7 +64,10 @@ def parse_yaml(text: str) -> Document:
         document.value = _Builder(yaml, document).build(node, ()) if node is not None else None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise YamlError(str(error.problem or error.context), _place(mark) if mark else (1, 1)) from None
+        said = str(error.problem or error.context)
+        if "alphabetic or numeric" in said:  # it was taken for an alias: the stars of a cron expression are
+            said += "; put what begins with a star into quotes"
+        raise YamlError(said, _place(mark) if mark else (1, 1)) from None
     except (YAMLError, ValueError) as error:
         raise YamlError(str(error).splitlines()[0], (1, 1)) from None
     return document

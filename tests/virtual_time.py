@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
+from math import inf, nextafter
 from typing import Any, TypeVar
 
 from anyio.to_thread import current_default_thread_limiter
@@ -23,7 +24,7 @@ class _Selector(selectors.DefaultSelector):
     busy: Callable[[], bool] = staticmethod(lambda: False)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.now += _TICK_S
+        self.now = max(self.now + _TICK_S, nextafter(self.now, inf))  # in a year a tick is too little to be seen
         ready = super().select(0)
         if ready or timeout == 0:
             return ready

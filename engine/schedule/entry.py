@@ -10,6 +10,8 @@ from typing import Any
 from ..notices.notify import Notify
 from .when import ON_TIME_S, Schedule
 
+BY_HAND = "by hand"  # why a schedule is paused that a person has paused
+
 
 class TickFate(StrEnum):
     """What becomes of a tick. The last three are for good; a tick has exactly one of these."""
@@ -19,6 +21,9 @@ class TickFate(StrEnum):
     RAN = "ran"
     SKIPPED = "skipped"  # as its schedule says: another was at work, or it is paused
     MISSED = "missed"  # nobody was there to begin it in time
+
+
+FOR_GOOD = (TickFate.RAN, TickFate.SKIPPED, TickFate.MISSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,10 @@ class Standing:
     next: Sequence[int]  # the next ticks
     overdue: int | None  # the first tick that should have begun and has no fate
     last: Tick | None = None  # the latest tick that ran, was skipped or missed
+    last_ran: Tick | None = None  # the latest whose job has ended
     last_success: Tick | None = None
     running: Sequence[Tick] = ()
+    interrupted: bool = False  # of these, one is worked on by nobody
     waiting: Sequence[Tick] = ()
     totals: Mapping[str, int] = field(default_factory=dict)  # ticks by fate
     undelivered: int = 0  # notices that have not arrived (yet)
@@ -74,3 +81,12 @@ class Standing:
         if self.entry.paused_because or self.entry.gone or self.overdue is None:
             return False
         return self.at > self.entry.schedule.start(self.entry.name, self.overdue) + ON_TIME_S
+
+    @property
+    def alarming(self) -> bool:
+        """Whether whoever watches over schedules should be woken.
+
+        It is late, a failure has paused it, nobody goes on with its interrupted job, or its spec is broken.
+        """
+        failed = self.entry.paused_because not in {None, BY_HAND}
+        return self.late or self.interrupted or (not self.entry.gone and (failed or self.broken is not None))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..kind import Export, Kind, NamedScope
 from ..where import Problem
-from .when import Schedule, crowded
+from .when import Schedule, crowded, several_a_day
 
 if TYPE_CHECKING:
     from ..spec import Guards
@@ -21,7 +21,14 @@ def unfit(schedule: Schedule, kind: Kind, scope: Any, action: Any, guards: Guard
         yield Problem(("schedule",), needed)
     if isinstance(scope, NamedScope) and scope.ids_from == "-":
         yield Problem(("scope", "ids_from"), "nobody feeds standard input on a schedule; name a file")
-    if isinstance(kind, Export) and not any(name in kind.target(action).stem for name in ("{job}", "{date}")):
-        yield Problem(("action", "path"), "on a schedule {job} or {date} is needed, so that no two nights share a file")
+    if isinstance(kind, Export) and "{job}" not in (stem := kind.target(action).stem):
+        if "{date}" not in stem:
+            yield Problem(
+                ("action", "path"), "on a schedule {job} or {date} is needed, so that no two nights share a file"
+            )
+        elif several_a_day(schedule, time.time()):
+            yield Problem(
+                ("action", "path"), "it comes round several times a day: {job} is needed, so that no two share a file"
+            )
     if crowded(schedule, time.time()):
         yield Problem(("schedule", "jitter"), "jitter must be shorter than what lies between two ticks")

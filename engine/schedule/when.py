@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice, pairwise
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from ..kind import Strict
 from ..values import Duration
+from ..where import suggest
 
 FIELDS = 5  # of an expression: minute, hour, day of the month, month, day of the week
 ON_TIME_S = 600.0  # how long after its start a tick is on time; later it is late, and `catch_up` decides
@@ -34,7 +35,10 @@ def _cron(value: str) -> str:
     try:
         next(CronSim(value, datetime.now(UTC)))
     except (CronSimError, StopIteration) as error:
-        raise ValueError(f"“{value}” is no cron expression: {str(error).lower() or 'no day matches it'}") from None
+        why = str(error).lower() or "no day matches it"
+        raise ValueError(
+            f"“{value}” is no cron expression: {why}; the fields are minute, hour, day, month, weekday"
+        ) from None
     return value
 
 
@@ -42,7 +46,8 @@ def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
-        raise ValueError(f"“{value}” is no time zone; write one such as Europe/Berlin, or UTC") from None
+        hint = suggest(value, available_timezones()) or "; write one such as Europe/Berlin, or UTC"
+        raise ValueError(f"“{value}” is no time zone{hint}") from None
     return value
 
 
@@ -100,6 +105,12 @@ def crowded(schedule: Schedule, moment: float) -> bool:
     """Whether jitter is so long that a tick could begin after the next one is due."""
     ticks = islice(schedule.after(moment), _SHOWN)
     return any(later - earlier <= schedule.jitter for earlier, later in pairwise(ticks))
+
+
+def several_a_day(schedule: Schedule, moment: float) -> bool:
+    """Whether two ticks fall on one day of UTC, which is what `{date}` stands for."""
+    days = [int(tick // 86_400) for tick in islice(schedule.after(moment), _SHOWN)]
+    return len(set(days)) < len(days)
 
 
 def iso(moment: float) -> str:
