@@ -1,0 +1,1 @@
+"""Units that start a spec's jobs when they are due, without `rebatch serve`: of systemd, cron, GitHub Actions, Kubernetes."""
