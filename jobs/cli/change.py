@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .words import word
+
 
 def change_text(change: Mapping[str, Any] | None) -> list[str]:
     """What a job changed, and whom most."""
@@ -24,10 +26,12 @@ def change_markdown(change: Mapping[str, Any] | None) -> list[str]:
     if change is None:
         return []
     cells = (f"{change['before']:.3f} → {change['after']:.3f}", *(f"{change[name]:,}" for name in _NUMBERS))
-    movers = [f"| {mover['id']} | {mover['before']:.2f} | {mover['after']:.2f} |" for mover in change["movers"]]
+    movers = [
+        f"| {word(str(mover['id']))} | {mover['before']:.2f} | {mover['after']:.2f} |" for mover in change["movers"]
+    ]
     return [
         "",
-        f"| {' | '.join((change['measure'], *_NUMBERS))} |",
+        f"| {' | '.join((word(change['measure']), *_NUMBERS))} |",
         "| --- | ---: | ---: | ---: | ---: |",
         f"| {' | '.join(cells)} |",
         *(["", "| largest movers | before | after |", "| ---: | ---: | ---: |", *movers] if movers else []),

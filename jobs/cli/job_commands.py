@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,13 +14,13 @@ import anyio
 import rich_click as click
 
 from engine import held, statedir
-from engine.checkpoint import SUFFIX
 from engine.errors import CredentialsError, Exit, GuardError, RebatchError, UsageError
 from engine.job import cancelled_for_good
 from engine.jobledger import JobLedger
 from engine.kind import Export
 from engine.ledger import ENDED
 from engine.report import exit_code
+from engine.retention import clear_away
 from engine.spec import JobSpec, load_spec
 from engine.verify import worth_another_look
 
@@ -28,6 +29,8 @@ from .how import FORMAT, How, how_options
 from .options import Settings, attended, global_options, settings_of
 from .print import print_plan, print_report
 from .runner import Runner, confirmation_needed, finish, spec_of
+from .summary import tell_step
+from .telling import tell_end
 
 NAMES = click.option(
     "--job", "names", multiple=True, metavar="NAME", help="Only this job of the spec; may be repeated."
@@ -67,13 +70,27 @@ def plan_command(
 @click.command("run")
 @click.argument("target", metavar="SPEC|JOB")
 @NAMES
+@click.option("--scheduled", is_flag=True, help="Only what its schedules say is due: for timers. Asks nothing.")
+@click.option(
+    "--textfile",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.prom",
+    help="With --scheduled: where the schedules stand, for node_exporter.",
+)
 @how_options
 @global_options
 @click.pass_context
-def run_command(ctx: click.Context, target: str, names: tuple[str, ...], how: How) -> None:
+def run_command(
+    ctx: click.Context, target: str, names: tuple[str, ...], how: How, *, scheduled: bool, textfile: Path | None
+) -> None:
     """Plan the jobs of SPEC (or take the planned JOB), ask, carry out, report."""
     settings = settings_of(ctx)
-    if not is_spec(settings, target):
+    if scheduled:
+        _scheduled(ctx, target, names, how, textfile)
+        return
+    if textfile:
+        raise UsageError("--textfile tells of schedules: it goes with --scheduled.")
+    if not statedir.names_spec(settings.checkpoints, target):
         if names:
             raise UsageError("--job chooses from a spec; a JOB is one already.")
         _carry_on(ctx, statedir.find(settings.checkpoints, target), how)
@@ -88,7 +105,7 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], how: Ho
         for job in jobs:
             _warn_of_unfinished(settings, job.name)
             ledger = await runner.begin(job, target)
-            code = await _reported(ledger, partial(runner.carry_on, ledger, job), how)
+            code = await _reported(ledger, partial(runner.carry_on, ledger, job), how, settings)
             worst = worst or code
             if ledger.job["state"] == "cancelled":  # whoever cancels wants less to happen, not the next job
                 if job is not jobs[-1]:
@@ -97,6 +114,14 @@ def run_command(ctx: click.Context, target: str, names: tuple[str, ...], how: Ho
         return worst
 
     ctx.exit(runner.run(work))
+
+
+def _scheduled(ctx: click.Context, target: str, names: tuple[str, ...], how: How, textfile: Path | None) -> None:
+    from .scheduled_run import run_scheduled  # noqa: PLC0415 - heavy, and seldom needed
+
+    if not statedir.names_spec(settings_of(ctx).checkpoints, target):
+        raise UsageError(f"--scheduled wants a spec, and “{target}” is none.")
+    run_scheduled(ctx, Path(target), names, how.style, textfile)
 
 
 @click.command("resume")
@@ -126,37 +151,26 @@ def resume_command(
     _carry_on(ctx, path, replace(how, decide=decide))
 
 
-def is_spec(settings: Settings, target: str) -> bool:
-    """Whether a word names a spec file rather than a job."""
-    if target.endswith((".yaml", ".yml")):
-        return True
-    return (
-        Path(target).is_file()
-        and not target.endswith(SUFFIX)
-        and not (settings.checkpoints / (target + SUFFIX)).exists()
-    )
-
-
 def _carry_on(ctx: click.Context, path: Path, how: How) -> None:
     settings = settings_of(ctx)
 
     async def work() -> int:
         ledger = JobLedger.resume(path)
-        return await _reported(ledger, partial(runner.carry_on, ledger, spec_of(ledger)), how)
+        return await _reported(ledger, partial(runner.carry_on, ledger, spec_of(ledger)), how, settings)
 
     look = JobLedger.look(path)
     over = look.job["state"] == "finished" and not how.decide and not anyio.run(worth_another_look, look)
     look.checkpoint.close()
     if over:
         settings.say(f"Job {look.job['job']} is finished; there is nothing left to do.")
-        ctx.exit(anyio.run(_reported, JobLedger.look(path), None, how))
+        ctx.exit(anyio.run(_reported, JobLedger.look(path), None, how, settings))
     if look.job["state"] == "cancelled":
         raise cancelled_for_good(look)
     runner = _runner(settings, how)
     ctx.exit(runner.run(work))
 
 
-async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | None, how: How) -> int:
+async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | None, how: How, settings: Settings) -> int:
     """Do the work, and report whether or not it came to its end. What stopped it is raised after the report."""
     stopped: RebatchError | None = None
     summary: dict[str, Any] = {}
@@ -168,13 +182,18 @@ async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | Non
             stopped = error
         try:
             summary = await finish(ledger)
+            tell_step(summary, stopped)
             tripped_midway = isinstance(stopped, GuardError) and ledger.job["started_at"]
             if stopped is None or how.style == "json" or tripped_midway:
                 await print_report(ledger, summary, how.style, items=how.items)
         except RebatchError as error:  # the disk that stopped the job may not be readable either
             stopped = stopped or error
+        if work:
+            await tell_end(settings, ledger, summary, stopped)
         if stopped:
             raise stopped
+    if work:
+        await clear_away(settings.checkpoints, ledger.job, time.time())
     return exit_code(summary)
 
 

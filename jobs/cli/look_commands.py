@@ -39,7 +39,7 @@ def status_command(ctx: click.Context, job: str | None, style: str, *, watch: bo
     """Show where JOB stands; without one, the newest job."""
     import orjson  # noqa: PLC0415 - needed for one format only
 
-    _die_quietly()
+    die_quietly()
     settings = settings_of(ctx)
     if job is None:
         known = statedir.jobs(settings.checkpoints)
@@ -82,7 +82,7 @@ def list_command(ctx: click.Context, style: str) -> None:
     """List all jobs, newest first."""
     import orjson  # noqa: PLC0415 - needed for one format only
 
-    _die_quietly()
+    die_quietly()
     settings = settings_of(ctx)
 
     def unreadable(why: str) -> None:
@@ -114,7 +114,7 @@ def list_command(ctx: click.Context, style: str) -> None:
 @click.pass_context
 def report_command(ctx: click.Context, job: str, style: str, *, items: bool) -> None:
     """Show what became of JOB: an id, a unique prefix of one, or the path of its checkpoint."""
-    _die_quietly()
+    die_quietly()
     ledger = JobLedger.look(statedir.find(settings_of(ctx).checkpoints, job))
 
     async def show() -> None:
@@ -123,7 +123,7 @@ def report_command(ctx: click.Context, job: str, style: str, *, items: bool) -> 
     anyio.run(show)
 
 
-def _die_quietly() -> None:
+def die_quietly() -> None:
     """When whoever reads our output has gone, as `| head` does, end as every filter does."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 

@@ -43,6 +43,8 @@ _COMMANDS = {
     "status": _Entry("look_commands", "Show where a job stands."),
     "list": _Entry("look_commands", "List all jobs."),
     "report": _Entry("look_commands", "Show what became of a job, item by item if asked."),
+    "serve": _Entry("serve_command", "Look after schedules until stopped."),
+    "schedule": _Entry("schedule_commands", "Show and steer schedules; print units for timers."),
     "archive": _Entry("archive_commands", "Look into what was kept before it was deleted."),
     "sandbox": _Entry("sandbox_command", "Start a local Cekura to try things on."),
     "version": _Entry("spec_commands", "Print the version."),

@@ -21,9 +21,10 @@ from engine.units import show_duration, show_rate
 from engine.work import PLAN_TTL_S
 
 from .change import change_markdown, change_text, moved
+from .remains import files_markdown, files_text, held_markdown, held_text
+from .words import code, count, word
 
 MANY_GROUPS = 5
-MANY_FILES = 5
 COLUMNS = ("id", "fate", "http_status", "error", "attempts", "before", "after")
 _MEANING = {
     ItemFate.CONFIRMED: "done, and seen to be done",
@@ -76,7 +77,7 @@ def _into(spec: JobSpec, chunks: int) -> str:
     if isinstance(spec.kind, Export):
         target = spec.kind.target(spec.action)
         return f" into {target.root}{target.stem}{target.suffix}"
-    return f", in {_count(chunks, 'request')}"
+    return f", in {count(chunks, 'request')}"
 
 
 def _left_alone(job: Mapping[str, Any]) -> list[str]:
@@ -85,7 +86,7 @@ def _left_alone(job: Mapping[str, Any]) -> list[str]:
     if job.get("kept"):
         lines.append(f"  kept      {job['kept']:,} that would have been selected but for `keep`")
     if job.get("missing"):
-        lines.append(f"  missing   {_count(job['missing'], 'id')} of the scope not found; left out")
+        lines.append(f"  missing   {count(job['missing'], 'id')} of the scope not found; left out")
     return lines
 
 
@@ -104,44 +105,15 @@ def report_text(summary: Mapping[str, Any]) -> str:
         if counts[fate]
     ]
     lines.append(f"  {'planned':14}{counts['planned']:>10,}")
-    lines.append(f"  {_count(summary['requests'], 'request')}, {_count(summary['retries'], 'retry', 'retries')}")
+    lines.append(f"  {count(summary['requests'], 'request')}, {count(summary['retries'], 'retry', 'retries')}")
     if summary["refused_because"]:
         lines.append(f"  refused: {summary['refused_because']}")
     lines += change_text(summary["change"])
-    lines += _files_text(summary)
+    lines += files_text(summary)
     lines += [f"  {reason['items']:,} {reason['fate']}: {reason['error']}" for reason in summary["reasons"]]
-    if summary["state"] == "finished" and (summary["accepted"]["working"] or summary["accepted"]["hidden"]):
+    if _worth_another_look(summary):
         lines.append(f"  look again with: rebatch resume {summary['job']}")
-    return _text([*lines, *_held_text(summary)])
-
-
-def _files_text(summary: Mapping[str, Any]) -> list[str]:
-    """Where what was kept or exported lies."""
-    archive, files = summary["archive"], summary["files"]
-    lines = [f"  archive  {archive['path']}  {_count(archive['rows'], 'row')}"] if archive else []
-    lines += [
-        f"  wrote  {file['path']}  {_count(file['rows'], 'row')}, {file['bytes']:,} bytes"
-        for file in files[:MANY_FILES]
-    ]
-    if len(files) > MANY_FILES:
-        lines.append(f"  and {len(files) - MANY_FILES:,} more files: rebatch report {summary['job']} --format json")
-    return lines
-
-
-def _held_text(summary: Mapping[str, Any]) -> list[str]:
-    """Which items are held, and what a person can do about them."""
-    ids, number, job = summary["held"], summary["counts"]["held"], summary["job"]
-    if not ids:
-        return []
-    more = f", and {number - len(ids):,} more: rebatch report {job} --items" if number > len(ids) else ""
-    listed = f"  held: {', '.join(map(str, ids))}{more}"
-    if summary["state"] == "cancelled":
-        return [listed]
-    return [
-        listed,
-        "  Look at them at the service. If they were done:  rebatch resume " + f"{job} --release-held",
-        "                               if they were not:   rebatch resume " + f"{job} --retry-held",
-    ]
+    return _text([*lines, *held_text(summary)])
 
 
 def status_text(summary: Mapping[str, Any], pid: int | None) -> str:
@@ -167,30 +139,61 @@ def status_line(summary: Mapping[str, Any]) -> str:
     """The same in a line."""
     counts, orders = summary["counts"], summary["orders"]
     said = [f"{counts[fate]:,} {fate.replace('_', ' ')}" for fate in _MEANING if counts[fate]]
-    said.append(f"{_count(summary['requests'], 'request')}")
+    said.append(f"{count(summary['requests'], 'request')}")
     said += ["being cancelled"] * orders["cancelled"] + ([f"throttled to {orders['rate']}"] if orders["rate"] else [])
     return f"{summary['state']}: {', '.join(said)}"
 
 
-def report_markdown(summary: Mapping[str, Any]) -> str:
-    """The report as Markdown; what the service said stands in code, where it can do nothing."""
-    counts = summary["counts"]
+def report_markdown(summary: Mapping[str, Any], stopped: str | None = None) -> str:
+    """The report as Markdown; what the service said stands in code, where it can do nothing.
+
+    `stopped` is what ended the work on it before its time.
+    """
+    counts, job = summary["counts"], summary["job"]
     lines = [
-        f"## {_word(summary['spec'])}: {_word(summary['state'])}",
+        f"## {word(summary['spec'])}: {word(summary['state'])}",
         "",
-        f"Job {_code(summary['job'])} ({_code(summary['kind'])}), {counts['planned']:,} planned, completeness {_word(summary['completeness'])}.",
+        f"Job {code(job)} ({code(summary['kind'])}){_took(summary)}, {counts['planned']:,} planned, {_whole(summary)}.",
+        *_stopped_markdown(summary, stopped),
         "",
         "| fate | items | |",
         "| --- | ---: | --- |",
         *(f"| {fate.value} | {counts[fate]:,} | {meaning} |" for fate, meaning in _meanings(summary) if counts[fate]),
         "",
-        f"{_count(summary['requests'], 'request')}, {_count(summary['retries'], 'retry', 'retries')}.",
+        f"{count(summary['requests'], 'request')}, {count(summary['retries'], 'retry', 'retries')}{_cost(summary)}.",
+        *change_markdown(summary["change"]),
+        *held_markdown(summary),
     ]
-    lines += change_markdown(summary["change"])
+    if _worth_another_look(summary):
+        lines += ["", f"Look again with {code(f'rebatch resume {job}')}."]
+    lines += files_markdown(summary)
     if summary["reasons"]:
         lines += ["", "| items | fate | why |", "| ---: | --- | --- |"]
-        lines += [f"| {r['items']:,} | {_word(r['fate'])} | {_code(r['error'])} |" for r in summary["reasons"]]
+        lines += [f"| {r['items']:,} | {word(r['fate'])} | {code(r['error'])} |" for r in summary["reasons"]]
     return _text(lines)
+
+
+def _whole(summary: Mapping[str, Any]) -> str:
+    """Whether the plan is all that there was, and why that is not known."""
+    because = summary["unproven_because"]
+    return f"completeness {word(summary['completeness'])}{f': {code(because)}' if because else ''}"
+
+
+def _stopped_markdown(summary: Mapping[str, Any], stopped: str | None) -> list[str]:
+    """Why it went no further; the guard that refused a plan is also what stopped the work on it."""
+    if stopped:
+        return ["", f"Stopped: {code(stopped)}"]
+    return ["", f"Refused: {code(summary['refused_because'])}"] if summary["refused_because"] else []
+
+
+def _cost(summary: Mapping[str, Any]) -> str:
+    credit = summary.get("credits_estimated")
+    return f", about {credit:,.10g} credits by its plan" if credit else ""
+
+
+def _worth_another_look(summary: Mapping[str, Any]) -> bool:
+    accepted = summary["accepted"]
+    return bool(summary["state"] == "finished" and (accepted["working"] or accepted["hidden"]))
 
 
 def csv_lines(items: Iterable[Mapping[str, Any]], *, header: bool) -> str:
@@ -246,7 +249,7 @@ def _groups_text(grouped_by: str, groups: list[tuple[int, int, int]]) -> list[st
 
 def _complete_text(job: Mapping[str, Any]) -> str:
     if job.get("by_id"):
-        return f"yes; each of {_count(job['by_id'], 'id')} was asked for"
+        return f"yes; each of {count(job['by_id'], 'id')} was asked for"
     if job["completeness"] == "complete":
         return f"yes; {_walked_text(job)}"
     return f"unproven: {job['unproven_because']}; {_walked_text(job)}"
@@ -255,11 +258,11 @@ def _complete_text(job: Mapping[str, Any]) -> str:
 def _walked_text(job: Mapping[str, Any]) -> str:
     certificate = job.get("certificate")
     if not certificate:
-        return f"{_count(job['pages'], 'page')} read, {job['page_size']} rows at most in each"
-    gapless = f", {_count(certificate['intervals'], 'interval')} without a gap"
-    passes = f" in {_count(certificate['passes'], 'pass', 'passes')}"
+        return f"{count(job['pages'], 'page')} read, {job['page_size']} rows at most in each"
+    gapless = f", {count(certificate['intervals'], 'interval')} without a gap"
+    passes = f" in {count(certificate['passes'], 'pass', 'passes')}"
     return (
-        f"{_count(certificate['pages'], 'page')} read ({certificate['again']:,} again), at most {certificate['width']} rows each"
+        f"{count(certificate['pages'], 'page')} read ({certificate['again']:,} again), at most {certificate['width']} rows each"
         f"{gapless if job['completeness'] == 'complete' else passes}; "
         f"the list had {certificate['count_before']:,} rows before and {certificate['count_after']:,} after"
     )
@@ -270,7 +273,7 @@ def _credits_text(spec: JobSpec, job: Mapping[str, Any]) -> list[str]:
     if not priced:
         return []
     found = Tally(job["in_scope"], job["planned"], job["credits_estimated"], job["credits_untold"])
-    untold = f"; unknown for {_count(found.untold, 'item')}" if found.untold else ""
+    untold = f"; unknown for {count(found.untold, 'item')}" if found.untold else ""
     return [f"  credits   {show_credits(found)}; {priced}{untold}"]
 
 
@@ -310,23 +313,9 @@ def _took(summary: Mapping[str, Any]) -> str:
     return f" in {show_duration(took.total_seconds())}"
 
 
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def _local(iso: str) -> str:
     return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _text(lines: Iterable[str]) -> str:
     return "\n".join(map(harmless, lines))
-
-
-def _word(text: str) -> str:
-    """One of our own words as it is; whatever else stands in its place, as code."""
-    return text if text.isidentifier() else _code(text)
-
-
-def _code(text: str) -> str:
-    """Text as a code span: no Markdown, no HTML, no table cell ends in it."""
-    return "`" + harmless(text).replace("`", "'").replace("|", "¦") + "`"

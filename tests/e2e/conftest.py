@@ -11,7 +11,8 @@ import pytest
 
 pytest.register_assert_rewrite("tests.e2e.rig")
 
-from tests.e2e.rig import KEY, Rebatch, World  # noqa: E402 - only now: its assertions shall show their values
+from tests.e2e.nightly import Inbox, receiving  # noqa: E402 - only now: its assertions shall show their values
+from tests.e2e.rig import KEY, Rebatch, World  # noqa: E402 - as above
 from tests.service import running  # noqa: E402 - as above
 
 Open = Callable[..., World]
@@ -44,3 +45,10 @@ def quiet_world() -> Iterator[World]:
     """A world of 600 results for the tests of a module that change nothing in it."""
     with running(f"--key={KEY}", "--results=600") as started:
         yield World(started)
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    """A receiver of notices."""
+    with receiving() as started:
+        yield started

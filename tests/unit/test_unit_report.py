@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import cache
 from statistics import fmean
 from typing import Any
 
@@ -11,6 +12,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from engine.fates import Fate, ItemFate, Outcome
 from engine.jobledger import JobLedger
@@ -51,7 +53,7 @@ def summary_of(measures: list[tuple[float | None, float | None]], measured: str 
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.none() | SHARE, st.none() | SHARE), max_size=30))
+@given(st.lists(st.tuples(st.none() | SHARE, st.none() | SHARE), min_size=1, max_size=30))
 def test_before_and_after_add_up(measures: list[tuple[float | None, float | None]]) -> None:
     """Over the items that have both, as plain arithmetic has it; nothing where none has."""
     change = summary_of(measures)["change"]
@@ -99,6 +101,113 @@ def test_markdown_says_before_and_after() -> None:
     assert "| 1 | 0.25 | 1.00 |" in lines
     assert "| 3 | 1.00 | 0.40 |" in lines
     assert "movers" not in report_markdown(summary_of([(0.5, 0.5)]))
+
+
+MANY = [{"path": f"out/part-{number}.csv", "rows": 1000, "bytes": 12_345, "sha256": "x"} for number in range(7)]
+
+
+@cache
+def finished() -> dict[str, Any]:
+    """The report of a job of three items, made once."""
+    return summary_of([(None, None)] * 3, "")
+
+
+def markdown_of(stopped: str | None = None, **facts: Any) -> list[str]:
+    """The lines of the Markdown of a job of which these facts are known."""
+    return report_markdown({**finished(), **facts}, stopped).splitlines()
+
+
+def test_markdown_says_where_files_and_archive_are() -> None:
+    """The first few, and how to list the others; nothing where there are none."""
+    lines = markdown_of(files=MANY, archive={"path": "kept.jsonl.zst", "rows": 1})
+    assert "Archive `kept.jsonl.zst`, 1 row." in lines
+    assert "| `out/part-4.csv` | 1,000 | 12,345 |" in lines
+    assert not [line for line in lines if "part-5" in line]
+    assert "And 2 more files: `rebatch report ab12cd34 --format json`" in lines
+    assert "| wrote | rows | bytes |" in lines
+    bare = "\n".join(markdown_of())
+    assert "wrote" not in bare
+    assert "rchive" not in bare
+    assert "And 1 more file:" in "\n".join(markdown_of(files=MANY[:6]))
+
+
+def test_markdown_says_what_to_do_about_held_items() -> None:
+    """Their ids and both ways on; a cancelled job has neither."""
+    counts = {**finished()["counts"], "held": 3}
+    lines = markdown_of(held=[7, 8], counts=counts)
+    assert "Held: 7, 8, and 1 more: `rebatch report ab12cd34 --items`." in lines
+    (ways,) = [line for line in lines if "`rebatch resume ab12cd34 --release-held`" in line]
+    assert "if they were not: `rebatch resume ab12cd34 --retry-held`" in ways
+    cancelled = "\n".join(markdown_of(held=[7, 8, 9], counts=counts, state="cancelled"))
+    assert "Held: 7, 8, 9." in cancelled
+    assert "--release-held" not in cancelled
+    assert "Held" not in "\n".join(markdown_of())
+
+
+def test_markdown_says_why_it_went_no_further() -> None:
+    """The guard, the error that stopped it, and what makes the plan unproven."""
+    assert "Refused: `Too many.`" in markdown_of(refused_because="Too many.", state="refused")
+    stopped = markdown_of("Too many. Select less.", refused_because="Too many.", state="refused")
+    assert "Stopped: `Too many. Select less.`" in stopped
+    assert "Refused" not in "\n".join(stopped)
+    assert "completeness unproven: `gaps stayed open`." in markdown_of(
+        completeness="unproven", unproven_because="gaps stayed open"
+    )[2]  # fmt: skip
+
+
+def test_markdown_says_how_long_it_took_and_what_it_cost() -> None:
+    """And that another look is worth it, as the text does."""
+    later = "2026-01-01T00:01:05+00:00"
+    accepted = {"working": 2, "unchanged": 0, "hidden": 0, "unknown": 1}
+    lines = markdown_of(finished_at=later, credits_estimated=1055.6, accepted=accepted)
+    assert lines[2].startswith("Job `ab12cd34` (`evaluate_metrics`) in 1m 05s, 3 planned")
+    assert "0 requests, 0 retries, about 1,055.6 credits by its plan." in lines
+    assert "Look again with `rebatch resume ab12cd34`." in lines
+    assert "Look again" not in "\n".join(markdown_of())
+    assert "credits" not in "\n".join(markdown_of())
+
+
+@given(st.text(st.sampled_from("`|<>*_[]()!\\\n\r#~&;@a 1-\u202e"), min_size=1, max_size=30))
+def test_nothing_from_elsewhere_is_markup(hostile: str) -> None:
+    """A checkpoint may come from another machine: whatever it says shows as code, in the table that it belongs to."""
+    facts: dict[str, Any] = dict.fromkeys(
+        ("job", "spec", "kind", "state", "completeness", "unproven_because", "refused_because"), hostile
+    )
+    facts |= {"archive": {"path": hostile, "rows": 1}, "files": [{"path": hostile, "rows": 1, "bytes": 1}] * 7}
+    facts |= {"held": [hostile], "reasons": [{"fate": hostile, "error": hostile, "items": 1}]}
+    facts["counts"] = {**finished()["counts"], "held": 3}
+    facts["change"] = {
+        **dict.fromkeys(("items", "improved", "fell", "stayed"), 1),
+        "measure": hostile,
+        "before": 0.1,
+        "after": 0.2,
+        "movers": [{"id": hostile, "before": 0.1, "after": 0.2}],
+    }
+    plain = shape({name: _plain(value) for name, value in facts.items()})
+    assert shape(facts) == plain
+    assert shape({**facts, "refused_because": None}, hostile) == plain
+
+
+def test_an_empty_text_is_code_too() -> None:
+    """Two backticks would begin a span that takes in whatever comes after."""
+    (row,) = [line for line in markdown_of(reasons=[{"fate": "failed", "error": "", "items": 1}]) if "failed" in line]
+    assert row == "| 1 | failed | ` ` |"
+
+
+def _plain(value: Any) -> Any:
+    """The same facts in the words of somebody who means well."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else "-" if isinstance(value, str) else value
+
+
+def shape(facts: dict[str, Any], stopped: str | None = None) -> list[str]:
+    """The elements that a Markdown renderer makes of a report, but for texts and code."""
+    rendered = (
+        MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse("\n".join(markdown_of(stopped, **facts)))
+    )
+    inner = [child for token in rendered for child in token.children or [] if child.type not in {"text", "code_inline"}]
+    return [token.type for token in [*rendered, *inner]]
 
 
 def test_items_have_their_own_before_and_after() -> None:
