@@ -89,3 +89,14 @@ def test_a_receiver_that_cannot_be_told_changes_nothing(rebatch: Rebatch, open_w
         assert len(book.undelivered("delete")) == 8
     secret = [path for path in rebatch.home.rglob("*") if path.is_file() and b"51873" in path.read_bytes()]
     assert secret == []
+
+
+def test_a_book_that_takes_nothing_changes_nothing(rebatch: Rebatch, open_world: Open, inbox: Inbox) -> None:
+    """Not even the place to keep what is to be told is needed for a job."""
+    world = open_world("--results=60")
+    rebatch.state_dir.mkdir(mode=0o700)
+    (rebatch.state_dir / "schedules.book").write_bytes(b"no book of schedules" * 500)
+    done = rebatch.at(world.url)("run", rebatch.spec(DELETE, notify=inbox.notify("success")), "--yes")
+    assert "Telling of it failed: " in done.err
+    assert rebatch.state() == "finished"
+    assert inbox.arrivals == []

@@ -123,17 +123,17 @@ def test_nothing_is_begun_by_hand_while_a_job_of_the_schedule_is_at_work(
     rebatch: Rebatch, open_world: Open, inbox: Inbox
 ) -> None:
     """Exit 11 with the process that has it; one that was killed is brought to its end before."""
-    world = open_world("--results=400", "--evaluation-time=20ms")
+    world = open_world("--results=1200", "--evaluation-time=20ms")
     wanted = eligible(world.results())
     spec = rebatch.at(world.url).spec(EVALUATE, schedule=just_due(), notify=inbox.notify("success"))
     world.change(latency="100ms")
     live = rebatch.start("run", "--scheduled", spec)
     until(lambda: world.count("POST") >= 2, "some chunks")
-    world.change(latency="3s")
+    world.change(latency="1500ms")
     until(lambda: world.count("POST") >= 4, "chunks that take long")
+    until(lambda: inbox.beats == ["start"], "its beat, while it is at work")
     said = rebatch("schedule", "run", "evaluate", code=11).err
     assert f"Job {rebatch.job()} of evaluate is not over (process {live.process.pid})." in said
-    until(lambda: inbox.beats == ["start"], "its beat, while it is at work")
     assert live.kill().code == -signal.SIGKILL
     world.change(latency="0s")
     (job,) = jobs_made(rebatch)
