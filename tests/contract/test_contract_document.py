@@ -12,7 +12,7 @@ from jobs.sandbox.openapi import document
 from tests.requests_check import faults
 from tests.service import running
 
-CONTRACT = Path("/work/shared/contract/openapi.yaml")
+CONTRACT = Path(__file__).parents[3] / "shared/contract/openapi.yaml"
 KEY = {"X-CEKURA-API-KEY": "k"}
 JSON = {**KEY, "Content-Type": "application/json"}
 V1 = "/test_framework/v1"

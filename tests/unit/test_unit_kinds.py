@@ -18,7 +18,7 @@ from jobs.kinds.delete_results import DeleteResults
 from jobs.kinds.evaluate_metrics import EvaluateMetrics
 from jobs.results import BUSY, FIELDS, STATUSES, Results, Scope
 
-CONTRACT = Path("/work/shared/contract/openapi.yaml")
+CONTRACT = Path(__file__).parents[3] / "shared/contract/openapi.yaml"
 DELETE, EVALUATE, RESULTS = DeleteResults(), EvaluateMetrics(), Results()
 
 
