@@ -94,8 +94,11 @@ async def receiving(receiver: Receiver) -> AsyncIterator[Receiver]:
 @asynccontextmanager
 async def raw(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
     """A server that speaks to the socket itself; `host:port`."""
+    handlers: list[asyncio.Task[None]] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if task := asyncio.current_task():
+            handlers.append(task)
         try:
             await serve(reader, writer)
         except ConnectionError:
@@ -106,6 +109,7 @@ async def raw(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awai
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*handlers)  # a loop that ends would cancel them, and log what they had read
 
 
 def unused() -> int:
