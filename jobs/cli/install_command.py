@@ -16,7 +16,7 @@ from platformdirs import user_config_path
 
 from engine.errors import Exit, UsageError
 from engine.kind import Kind
-from engine.spec import JobSpec, SpecError, load_spec
+from engine.spec import JobSpec, load_spec
 
 from .. import kinds
 from ..units.crontab import crontab
@@ -89,10 +89,7 @@ def _read(ctx: click.Context, settings: Settings, specs: Sequence[Path]) -> dict
     for path in specs:
         try:
             found[path] = _scheduled(path, known)
-        except SpecError as error:
-            settings.say("\n".join(error.lines), important=True)
-            wrong = True
-        except UsageError as error:
+        except UsageError as error:  # a SpecError has a line for each mistake
             settings.say(str(error), important=True)
             wrong = True
     if wrong:

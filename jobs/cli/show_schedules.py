@@ -10,6 +10,8 @@ from engine.schedule.entry import Standing, Tick, TickFate
 from engine.schedule.when import Schedule, iso
 from engine.text import harmless
 
+from .words import count
+
 _HEAD = ("SCHEDULE", "STATE", "LAST", "ENDED", "NEXT", "WHEN")
 
 
@@ -55,7 +57,9 @@ def cares(standing: Standing) -> list[str]:
     if ran and ran.outcome != "success":
         lines.append(f"{name}: job {ran.job} ended with {ran.outcome}: rebatch report {ran.job}")
     if standing.undelivered:
-        lines.append(f"{name}: {standing.undelivered:,} notices have not arrived: rebatch schedule ls --format json")
+        lines.append(
+            f"{name}: {count(standing.undelivered, 'notice')} not delivered yet: rebatch schedule ls --format json"
+        )
     return [harmless(line) for line in lines]
 
 
