@@ -34,8 +34,11 @@ class Backlog:
         mixed: bool = False,
         together: int = MOST_OPEN,
         one_at_a_time: bool = False,
+        needs_look: Callable[[Chunk], bool] = lambda _chunk: True,
     ) -> None:
         """The chunks from item `first` to item `last` of the plan; `look` takes out of them what is not to be sent.
+
+        New chunks are handed out without it as long as `needs_look` says that they can be.
 
         One look is at `together` chunks at most, and at those of several groups only if they are `mixed`. With `one_at_a_time`, of each group one chunk is
         out at most: with a worker, or waiting for its fate to be found out.
@@ -43,7 +46,7 @@ class Backlog:
         self._mixed, self._together, self._one_at_a_time = mixed, together, one_at_a_time
         self._out: set[int] = set()  # groups of which a chunk is out
         self._behind: defaultdict[int, deque[Chunk]] = defaultdict(deque)  # chunks that wait for one of their group
-        self._ledger, self._control, self._look = ledger, control, look
+        self._ledger, self._control, self._look, self._needs_look = ledger, control, look, needs_look
         self._after, self._last = first - 1, last
         self._fresh: deque[Chunk] = deque()
         self._returned: list[tuple[float, int, int, Chunk]] = []  # by when, the smaller first
@@ -157,7 +160,7 @@ class Backlog:
                     if self._after >= self._last:
                         break
                     await self._fetch()
-                elif await self._look_at_head():
+                elif not self._needs_look(self._fresh[0]) or await self._look_at_head():
                     self._open += 1
                     return self._fresh.popleft()
         return None

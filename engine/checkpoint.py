@@ -77,6 +77,7 @@ class Checkpoint:
         self._lock = taken
         self._turn = anyio.Lock()
         self._waiting: list[_Write[Any]] = []
+        self.with_each: Operation[object] | None = None  # what every transaction does at its end
 
     @classmethod
     def create(cls, path: Path) -> Checkpoint:
@@ -204,6 +205,8 @@ class Checkpoint:
             with _disk(self.path), self._connection:
                 for write in batch:
                     write.run(self._connection)
+                if self.with_each:
+                    self.with_each(self._connection)
         except BaseException as error:  # noqa: BLE001 - handed to each waiter, none is lost
             for write in batch:
                 write.error = error

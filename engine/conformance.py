@@ -179,13 +179,13 @@ def _pages(case: _Case) -> Iterator[str]:
     if first == second:
         yield "`page` must ask for the page and the size that it is told"
     for body in GARBAGE:
-        for read, what in ((resource.read_page, "read_page"), (resource.read_by_id, "read_by_id")):
+        for read in (resource.read_page, resource.skim_page, resource.read_by_id):
             try:
                 read(body)
             except ValueError:
                 continue
-            if not (what == "read_by_id" and body == b"[]"):
-                yield f"`{what}` must raise ValueError for what it cannot be: {body!r}"
+            if not (read == resource.read_by_id and body == b"[]"):
+                yield f"`{read.__name__}` must raise ValueError for what it cannot be: {body!r}"
 
 
 def _by_id(case: _Case) -> Iterator[str]:

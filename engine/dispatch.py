@@ -47,6 +47,7 @@ async def dispatch(work: Work, first: int, last: int) -> None:
         mixed=work.change.resource.at_once > 1,
         together=kept_together(work) if work.archive else MOST_OPEN,
         one_at_a_time=work.change.one_at_a_time,
+        needs_look=lambda chunk: not (chunk.ids and is_fresh(work, chunk.looked_at)),
     )
     reconciler = Reconciler(work, backlog)
     await reconciler.adopt(first, last)

@@ -11,7 +11,7 @@ import apsw
 import orjson
 
 from . import plansql, sql
-from .checkpoint import Checkpoint, Operation
+from .checkpoint import Checkpoint
 from .errors import UsageError
 from .fates import ItemFate, Outcome
 from .files.disk import File
@@ -30,6 +30,7 @@ class JobLedger:
         self.job: dict[str, Any] = {str(key): orjson.loads(str(value)) for key, value in rows}
         self.progress.requests = self.job.get("requests", 0)
         self.progress.retries = self.job.get("retries", 0)
+        checkpoint.with_each = self._count
 
     @classmethod
     def look(cls, path: Path) -> JobLedger:
@@ -51,47 +52,26 @@ class JobLedger:
 
     async def note(self, **facts: Any) -> None:
         """Write facts of the job itself: its state, when it began, how complete its plan is."""
-        await self._write(lambda db: sql.note(db, facts))
+        await self.checkpoint.write(lambda db: sql.note(db, facts))
         self.job.update(facts)  # what the disk has not taken is not so
 
-    async def _write(self, operation: Operation[Any]) -> Any:
-        """Write, and the counters of requests with it, so that they survive a kill."""
-
-        def with_counters(db: apsw.Connection) -> Any:
-            result = operation(db)
-            sql.note(db, {"requests": self.progress.requests, "retries": self.progress.retries})
-            return result
-
-        return await self.checkpoint.write(with_counters)
+    def _count(self, db: apsw.Connection) -> None:
+        """Write the counters of requests with whatever is written, so that they survive a kill."""
+        sql.note(db, {"requests": self.progress.requests, "retries": self.progress.retries})
 
     # -- planning
 
     async def clear_seen(self) -> None:
         """Begin the walk anew."""
-        await self._write(lambda db: sql.rows(db, "DELETE FROM seen"))
+        await self.checkpoint.write(lambda db: sql.rows(db, "DELETE FROM seen"))
 
     async def see(self, rows: Sequence[Seen]) -> None:
         """Keep rows of the walk; a row read again replaces what was read before."""
-        values = [
-            (
-                row.id,
-                row.group,
-                row.fingerprint is not None,
-                sql.as_json(row.fingerprint),
-                row.credits,
-                row.measure,
-                row.parent,
-                row.among,
-                row.per,
-                row.by,
-            )
-            for row in rows
-        ]
-        await self._write(lambda db: db.executemany(plansql.SEE, values))
+        await self.checkpoint.write(lambda db: db.executemany(plansql.SEE, rows))
 
     async def want(self, ids: Iterable[int]) -> int:
         """Let the scope be these ids, as many as there may be; how many they are."""
-        return int(await self._write(lambda db: plansql.want(db, ids)))
+        return int(await self.checkpoint.write(lambda db: plansql.want(db, ids)))
 
     async def wanted(self, after: int, limit: int) -> list[int]:
         """The next ids that the scope names beyond `after`."""
@@ -100,11 +80,11 @@ class JobLedger:
 
     async def restrict(self) -> int:
         """Forget what was seen and is not wanted; the answer is how many of the wanted were not seen."""
-        return int(await self._write(plansql.restrict))
+        return int(await self.checkpoint.write(plansql.restrict))
 
     async def keep(self, last: int, *, each: bool) -> int:
         """Take the last so many of all, or of `each`, out of what is selected; the answer is how many that were."""
-        return int(await self._write(lambda db: plansql.keep(db, last, each=each)))
+        return int(await self.checkpoint.write(lambda db: plansql.keep(db, last, each=each)))
 
     async def tally(self) -> Tally:
         """How many items are in scope, how many of them are selected, and what these cost."""
@@ -116,7 +96,7 @@ class JobLedger:
 
         The fact `canary` is how many items go ahead of the others, in chunks of their own.
         """
-        self.job.update(await self._write(lambda db: plansql.freeze(db, facts)))
+        self.job.update(await self.checkpoint.write(lambda db: plansql.freeze(db, facts)))
 
     async def plan_hash(self) -> str:
         """The hash of the plan as the checkpoint has it now; the one that was made is the fact `plan_hash`."""
@@ -126,20 +106,20 @@ class JobLedger:
 
     async def begin(self, chunk: Chunk, at: float) -> int:
         """See Ledger."""
-        return int(await self._write(lambda db: sql.begin(db, chunk.first, at)))
+        return int(await self.checkpoint.write(lambda db: sql.begin(db, chunk.first, at)))
 
     async def record(self, token: int, chunk: Chunk, outcome: Outcome, fate: ItemFate, at: float) -> None:
         """See Ledger."""
-        await self._write(lambda db: sql.record(db, token, chunk.first, outcome, fate, at))
+        await self.checkpoint.write(lambda db: sql.record(db, token, chunk.first, outcome, fate, at))
 
     async def narrow(self, token: int, chunk: Chunk, outcome: Outcome, cut: Cut, at: float) -> Sequence[Chunk]:
         """See Ledger."""
-        parts: list[Chunk] = await self._write(lambda db: sql.narrow(db, token, chunk, outcome, cut, at))
+        parts: list[Chunk] = await self.checkpoint.write(lambda db: sql.narrow(db, token, chunk, outcome, cut, at))
         return parts
 
     async def close(self, chunk: Chunk, fate: ItemFate, said: str) -> None:
         """See Ledger."""
-        await self._write(lambda db: sql.close(db, chunk.first, fate, said))
+        await self.checkpoint.write(lambda db: sql.close(db, chunk.first, fate, said))
 
     async def pending(self, after: int, last: int, limit: int) -> Sequence[Chunk]:
         """See Ledger."""
@@ -162,7 +142,7 @@ class JobLedger:
 
     async def leave_out(self, chunk: Chunk, apart: Apart) -> None:
         """Give items of a chunk that is still to be sent a fate of their own."""
-        await self._write(lambda db: sql.leave_out(db, chunk.first, chunk.last, apart))
+        await self.checkpoint.write(lambda db: sql.leave_out(db, chunk.first, chunk.last, apart))
 
     async def witnesses(self, limit: int) -> dict[int, list[Any]]:
         """A few items that the service accepted, with their fingerprints: they must have moved if anything does."""
@@ -175,7 +155,7 @@ class JobLedger:
 
     async def settle(self, chunk: Chunk, fate: ItemFate, error: str | None, apart: Apart) -> None:
         """See Ledger."""
-        await self._write(lambda db: sql.settle(db, chunk.first, fate, error, apart))
+        await self.checkpoint.write(lambda db: sql.settle(db, chunk.first, fate, error, apart))
 
     async def held(self, limit: int = -1) -> dict[int, int]:
         """The ids of items that are held, each with its group; all without a limit."""
@@ -184,12 +164,12 @@ class JobLedger:
 
     async def release_held(self) -> None:
         """Count what is held as accepted; a job that was finished is to be verified again."""
-        await self._write(sql.release_held)
+        await self.checkpoint.write(sql.release_held)
         self._reread("state")
 
     async def retry_held(self, fingerprints: dict[int, list[Any]], apart: Apart) -> None:
         """Let held items be sent again, with the fingerprints they have now; those in `apart` get that fate instead."""
-        await self._write(lambda db: sql.retry_held(db, fingerprints, apart))
+        await self.checkpoint.write(lambda db: sql.retry_held(db, fingerprints, apart))
         self._reread("state")
 
     def _reread(self, key: str) -> None:
@@ -199,7 +179,9 @@ class JobLedger:
 
     async def free_unsettled(self) -> None:
         """Let every unsettled chunk be sent again: for kinds that may."""
-        await self._write(lambda db: sql.rows(db, "UPDATE chunk SET fate='not_attempted' WHERE fate='unsettled'"))
+        await self.checkpoint.write(
+            lambda db: sql.rows(db, "UPDATE chunk SET fate='not_attempted' WHERE fate='unsettled'")
+        )
 
     async def doubtful(self) -> int:
         """How many chunks are to be sent again although they may have been carried out: of kinds that may be repeated."""
@@ -207,11 +189,11 @@ class JobLedger:
 
     async def unsettle_doubtful(self) -> None:
         """Let what became of these be found out instead."""
-        await self._write(lambda db: sql.rows(db, sql.UNSETTLE_DOUBTFUL))
+        await self.checkpoint.write(lambda db: sql.rows(db, sql.UNSETTLE_DOUBTFUL))
 
     async def skip_unsent(self) -> None:
         """Leave out what is still to be sent: the job is cancelled, and is so from now on whoever resumes it."""
-        await self._write(sql.skip_unsent)
+        await self.checkpoint.write(sql.skip_unsent)
         self.job["cancelled"] = True
 
     async def span(self) -> tuple[int, int]:
@@ -237,11 +219,13 @@ class JobLedger:
     async def begin_part(self, number: int, first: int, last: int, files: Iterable[File]) -> None:
         """Write which files are going to be put into their places."""
         values = (number, first, last, sql.as_json([asdict(file) for file in files]))
-        await self._write(lambda db: sql.rows(db, "INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, 0)", values))
+        await self.checkpoint.write(
+            lambda db: sql.rows(db, "INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, 0)", values)
+        )
 
     async def announce_part(self, number: int, apart: Apart) -> None:
         """Announce a part that is in its place: its items are confirmed, but for those in `apart`."""
-        await self._write(lambda db: sql.announce_part(db, number, apart))
+        await self.checkpoint.write(lambda db: sql.announce_part(db, number, apart))
 
     async def files(self) -> list[dict[str, Any]]:
         """The files of every part that was announced: `path`, `rows`, `bytes`, `sha256`."""
@@ -281,17 +265,17 @@ class JobLedger:
 
     async def mark(self, apart: Apart) -> None:
         """Give items a fate of their own."""
-        await self._write(lambda db: sql.mark(db, apart))
+        await self.checkpoint.write(lambda db: sql.mark(db, apart))
 
     async def confirm(self, measures: Mapping[int, float | None]) -> None:
         """Confirm items, with what was measured of each."""
         values = [(measure, item) for item, measure in measures.items()]
-        await self._write(lambda db: db.executemany(sql.CONFIRM, values))
+        await self.checkpoint.write(lambda db: db.executemany(sql.CONFIRM, values))
 
     async def meet(self, shown: Mapping[int, str], look: int) -> None:
         """Note that look number `look` met these accepted items, could not confirm them, and what each showed."""
         values = [(look, what, item) for item, what in shown.items()]
-        await self._write(lambda db: db.executemany(sql.MEET, values))
+        await self.checkpoint.write(lambda db: db.executemany(sql.MEET, values))
 
     async def unmet(self, look: int, limit: int) -> list[int]:
         """A few accepted items that were not met in look number `look`."""
@@ -299,19 +283,19 @@ class JobLedger:
 
     async def confirm_unmet(self, look: int) -> None:
         """Confirm every accepted item that was not met in look number `look`: it is gone."""
-        await self._write(lambda db: sql.confirm_unmet(db, look))
+        await self.checkpoint.write(lambda db: sql.confirm_unmet(db, look))
 
     async def hide_unmet(self, look: int) -> None:
         """Note that every accepted item that was not met in look number `look` cannot be seen, which proves nothing."""
-        await self._write(lambda db: sql.rows(db, sql.HIDE_UNMET, (look,)))
+        await self.checkpoint.write(lambda db: sql.rows(db, sql.HIDE_UNMET, (look,)))
 
     async def settle_shown(self, look: int, shown: str, fate: ItemFate, said: str) -> None:
         """Give every accepted item that showed this in look number `look` a fate, and say why."""
-        await self._write(lambda db: sql.rows(db, sql.SETTLE, (fate, said, look, shown)))
+        await self.checkpoint.write(lambda db: sql.rows(db, sql.SETTLE, (fate, said, look, shown)))
 
     async def fold(self) -> None:
         """Where all items of an accepted chunk are confirmed, let the chunk say so."""
-        await self._write(sql.fold)
+        await self.checkpoint.write(sql.fold)
 
     # -- reporting
 

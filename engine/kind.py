@@ -92,6 +92,10 @@ class Resource(ABC):
     def read_page(self, body: bytes) -> Page:
         """Decode a page. Raises ValueError when it is not one."""
 
+    def skim_page(self, body: bytes) -> Page:
+        """The same where no item is read in full: rows need no more than `fields`, `fingerprint`, `items` and kinds read."""
+        return self.read_page(body)
+
     @abstractmethod
     def by_id(self, ids: Sequence[int]) -> Request:
         """The request for at most `at_once` items in full; what is not in its answer, or a 404, is gone."""

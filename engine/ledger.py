@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .fates import ItemFate, Outcome
 
@@ -35,18 +35,17 @@ class Unsettled:
     fingerprints: dict[int, list[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One row of the walk.
+class Seen(NamedTuple):
+    """One row of the walk. A tuple, since there are a hundred in each page, and a statement takes them as they are.
 
-    `fingerprint` is None when `where` does not select it, `credits` when its cost is not known; `measure` is 0.0 to 1.0,
+    `fingerprint`, as JSON, is None when `where` does not select it, `credits` when its cost is not known; `measure` is 0.0 to 1.0,
     if there is one. `parent` is the row of the list that it lies in. `among` tells whether `keep` may keep it: of those
     with the same `per`, the ones with the largest `by`.
     """
 
     id: int
     group: int
-    fingerprint: list[Any] | None
+    fingerprint: str | None
     credits: float | None = 0.0
     measure: float | None = None
     parent: int | None = None

@@ -16,7 +16,10 @@ from .sql import note, rows
 TALLY = """
     SELECT count(*), count(*) FILTER (WHERE selected), total(credits) FILTER (WHERE selected),
         count(*) FILTER (WHERE selected AND credits IS NULL) FROM seen"""
-SEE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# The order of values is that of `Seen`.
+SEE = """
+    INSERT OR REPLACE INTO seen (id, grp, fingerprint, selected, credits, measure, parent, among, per, by)
+    VALUES (?1, ?2, ?3, ?3 IS NOT NULL, ?4, ?5, ?6, ?7, ?8, ?9)"""
 NOT_FOUND = "not found in scope"
 # Where `by` is not known, or of what it is one, whether it is one of the last cannot be told: it is kept.
 _KEEP = """

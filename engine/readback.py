@@ -88,8 +88,9 @@ async def items_of(work: Work, listed: Iterable[Row], fields: Collection[str] = 
         if not _is_gone(reply, resource):
             items.extend(_taken(resource, _decoded(resource, resource.read_detail, reply)) or ())
 
-    work.details += len(untold)
-    await each(work, untold, ask)
+    if untold:
+        work.details += len(untold)
+        await each(work, untold, ask)
     return await _completed(work, items, fields)
 
 
@@ -161,7 +162,8 @@ async def _by_walking(work: Work, ids: frozenset[int], group: int) -> Rows:
     kind = work.spec.kind
     scope = kind.narrow(work.spec.scope, group) if isinstance(kind, Change) else work.spec.scope
     span = Span(min(ids), max(ids), work.rows_behind.get(group, 0))
-    walked = await walk(work.client, kind.resource, scope, keep, work.spec.limits.concurrency, span=span)
+    exports = not isinstance(kind, Change)
+    walked = await walk(work.client, kind.resource, scope, keep, work.spec.limits.concurrency, span=span, whole=exports)
     work.rows_behind[group] = walked.row
     return found
 

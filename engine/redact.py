@@ -27,7 +27,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         """`secrets` are ASCII texts; empty ones count for nothing."""
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-        plain = [form for secret in self._secrets for form in (secret, *_base64(secret))]
+        plain = dict.fromkeys(form for secret in self._secrets for form in (secret, *_base64(secret)))
         self._plain = [(form, form.encode()) for form in plain]
 
     def text(self, text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from .ledger import Seen
 from .manifest import read_manifest
 from .readback import items_of, read_full
 from .retry import FIRST_CONTACT_DIALS
+from .sql import as_json
 from .walk import Walked, walk
 from .where import Row
 from .work import Work
@@ -81,7 +82,7 @@ async def _count_if_by_id(work: Work, named: int) -> int | None:
     if reply.status == NOT_FOUND:
         raise ServiceError("There is no such list at the service (404).", "Check the API address.")
     try:
-        count = resource.read_page(reply.body).count
+        count = resource.skim_page(reply.body).count
     except ValueError as error:
         raise ServiceError(f"The service's answer is not a list of {resource.name}: {error}.") from None
     return count if named <= _OVERLAP * count / CHUNK else None
@@ -121,9 +122,9 @@ class _Seer:
 
     def _seen(self, row: Row) -> Seen:
         kind, action = self._work.spec.kind, self._work.spec.action
-        among, per, by = self._keeping.of(row) if self._keeping else (False, None, None)
-        seen = Seen(row["id"], kind.group(row), None, 0.0, None, kind.resource.parent(row), among, per, by)
+        kept = self._keeping.of(row) if self._keeping else (False, None, None)
+        item, group, parent = row["id"], kind.group(row), kind.resource.parent(row)
         if not self._selects(row):
-            return seen
-        mark = kind.resource.fingerprint(row)
-        return replace(seen, fingerprint=mark, credits=kind.cost(action, row), measure=kind.measure(row))
+            return Seen(item, group, None, 0.0, None, parent, *kept)
+        mark = as_json(kind.resource.fingerprint(row))
+        return Seen(item, group, mark, kind.cost(action, row), kind.measure(row), parent, *kept)

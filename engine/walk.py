@@ -48,14 +48,18 @@ async def walk(
     dials: int | None = None,
     *,
     span: Span | None = None,
+    whole: bool = False,
 ) -> Walked:
     """Read the whole list into `sink`, or what it has of a span of ids; other rows may come with it.
+
+    With `whole`, rows have all that the list tells.
 
     Try to connect `dials` times at most for the first page. Where a span cannot be certified the whole list is read, as
     often as a list that cannot be certified is.
     Raises ServiceError when a page cannot be had: a part is never taken for all.
     """
-    walker = _Walker(client, resource, scope, sink, concurrency, span or EVERYTHING)
+    read = resource.read_page if whole else resource.skim_page
+    walker = _Walker(client, resource, scope, sink, concurrency, span or EVERYTHING, read)
     await walker.probe(dials)
     unproven = await walker.certify()
     if unproven:
@@ -65,7 +69,14 @@ async def walk(
 
 class _Walker:
     def __init__(
-        self, client: Client, resource: Resource, scope: Any, sink: Sink, concurrency: int, span: Span
+        self,
+        client: Client,
+        resource: Resource,
+        scope: Any,
+        sink: Sink,
+        concurrency: int,
+        span: Span,
+        read: Callable[[bytes], Page],
     ) -> None:
         self.coverage = Coverage(span)
         self.width = CHUNK  # rows that the service gives at most in one page
@@ -74,7 +85,7 @@ class _Walker:
         self._count_before = 0
         self._short: set[int] = set()  # rows that pages had which were not the last, and yet not full
         self._client, self._resource, self._scope = client, resource, scope
-        self._sink, self._concurrency = sink, concurrency
+        self._sink, self._concurrency, self._read = sink, concurrency, read
 
     def walked(self, unproven: str | None) -> Walked:
         """How it went."""
@@ -165,6 +176,6 @@ class _Walker:
 
     def _decode(self, body: bytes) -> Page:
         try:
-            return self._resource.read_page(body)
+            return self._read(body)
         except ValueError as error:
             raise ServiceError(f"The service's answer is not a list of {self._resource.name}: {error}.") from None

@@ -16,7 +16,7 @@ from engine.kind import CHUNK, Page, Resource, Strict
 from engine.where import Field, Row, Type
 
 from .api import RUNS_IN_BULK
-from .results import Results, Scope, checked, plain, text, time, truth, whole
+from .results import Results, Scope, Skimmer, checked, plain, text, time, truth, whole
 
 STATUSES = ("running", "completed", "failed", "pending", "in_progress", "evaluating", "in_queue", "timeout")
 ALIASES = {"agent_id": "agent", "created_at": "timestamp"}  # fields that the service calls otherwise
@@ -50,6 +50,7 @@ FIELDS: Mapping[str, Field] = {
     "executed_at": Field(Type.TIME, time("executed_at")),
 }
 _RESULTS = Results()
+_skimmer = Skimmer(("id", "name", "agent", "total_runs_count", "runs"))
 _counted = whole("total_runs_count")
 
 
@@ -68,6 +69,10 @@ class Runs(Resource):
     def read_page(self, body: bytes) -> Page:
         """A page of results."""
         return _RESULTS.read_page(body)
+
+    def skim_page(self, body: bytes) -> Page:
+        """The runs of each result, and what they take over from it."""
+        return _skimmer.read(body)
 
     def items(self, listed: Row) -> Sequence[Row] | None:
         """The runs of a result, with what it knows of them; None when it does not show them, or fewer than it counts."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 import orjson
@@ -27,6 +28,8 @@ REFUSED = 400
 DEFAULT_PRICE = 0.2  # credits for a metric and a run (the vendor's pricing); some metrics differ
 DEAREST = 1_000_000
 _METRIC = r"^[1-9][0-9]{0,18}$"
+_COMPLETED, _FAILED = FIELDS["completed_runs_count"].read, FIELDS["failed_runs_count"].read
+_SUCCESS = FIELDS["success_rate"].read
 
 
 def _once_each(metrics: list[int]) -> list[int]:
@@ -71,7 +74,7 @@ class Action(Strict):
         {}, description=f"Credits that one run costs by a metric, where it is not {DEFAULT_PRICE}: {{12: 0.5}}."
     )
 
-    @property
+    @cached_property
     def price(self) -> float:
         """Credits that one run costs by all the metrics."""
         return sum(self.prices.get(str(metric), DEFAULT_PRICE) for metric in self.metrics)
@@ -112,10 +115,10 @@ class EvaluateMetrics(Change):
 
     def cost(self, action: Any, row: Row) -> float | None:
         """Every completed or failed run, by every metric."""
-        runs = [FIELDS[name].read(row) for name in ("completed_runs_count", "failed_runs_count")]
-        if any(number is None or not 0 <= number < LARGEST for number in runs):
+        completed, failed = _COMPLETED(row), _FAILED(row)
+        if completed is None or failed is None or completed < 0 or failed < 0:
             return None
-        return float(sum(runs) * action.price)
+        return float((completed + failed) * action.price)
 
     def stops_all(self, outcome: Outcome) -> bool:
         """The balance is checked for the whole batch first: what it does not cover now, it may after a payment."""
@@ -132,7 +135,7 @@ class EvaluateMetrics(Change):
 
     def measure(self, row: Row) -> float | None:
         """The success rate; None for what is no share of anything."""
-        rate = FIELDS["success_rate"].read(row)
+        rate = _SUCCESS(row)
         return rate if rate is not None and 0 <= rate <= 1 else None
 
     def evidence(self, before: list[Any], after: Row | None) -> Evidence:

@@ -18,6 +18,7 @@ from engine.fates import Fate, ItemFate, Outcome
 from engine.jobledger import JobLedger
 from engine.ledger import Apart, Seen
 from engine.spec import parse_spec
+from engine.sql import as_json
 from jobs import kinds
 from tests.torture.disk import Disk, Name, Record, Write
 
@@ -121,7 +122,10 @@ async def scripted(folder: Path, dice: Random) -> None:
     items = dice.randint(250, 420)
     for start in range(0, items, 100):
         await ledger.see(
-            [Seen(id_, 101 + id_ % 2, ["completed", str(id_), 1]) for id_ in range(start, min(items, start + 100))]
+            [
+                Seen(id_, 101 + id_ % 2, as_json(["completed", str(id_), 1]))
+                for id_ in range(start, min(items, start + 100))
+            ]
         )
     await ledger.freeze(state="planned", planned=items, in_scope=items, page_size=100, completeness="complete")
     ledger = await _again(ledger, path, dice)

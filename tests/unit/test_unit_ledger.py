@@ -22,6 +22,7 @@ from engine.fates import Fate, ItemFate, Outcome
 from engine.jobledger import JobLedger
 from engine.kind import CHUNK
 from engine.ledger import Chunk, Cut, Seen, StaleAttemptError, Tally
+from engine.sql import as_json
 
 APPLIED = Outcome(Fate.APPLIED, 200)
 REFUSED = Outcome(Fate.REJECTED, 400, "400 Bad Request: no")
@@ -52,7 +53,7 @@ def run(use: Callable[[JobLedger], Awaitable[None]]) -> None:
 async def plan(book: JobLedger, groups: dict[int, int]) -> int:
     """Freeze a plan of so many items in each group; the answer is how many they are. Ids are 10, 20, 30, …."""
     numbers = (group for group, size in groups.items() for _ in range(size))
-    rows = [Seen(10 * (index + 1), group, ["completed", "t", 0.5]) for index, group in enumerate(numbers)]
+    rows = [Seen(10 * (index + 1), group, as_json(["completed", "t", 0.5])) for index, group in enumerate(numbers)]
     await book.see(rows)
     await book.freeze(planned=len(rows), in_scope=len(rows))
     return len(rows)
@@ -87,8 +88,8 @@ def test_a_plan_is_cut_into_chunks_that_hold_each_item_once(groups: dict[int, in
 
 
 async def _sees_again(book: JobLedger) -> None:
-    await book.see([Seen(1, 0, ["old"]), Seen(2, 0, None), Seen(3, 0, ["x"])])
-    await book.see([Seen(1, 0, ["new"]), Seen(2, 0, ["now selected"]), Seen(3, 0, None)])
+    await book.see([Seen(1, 0, '["old"]'), Seen(2, 0, None), Seen(3, 0, '["x"]')])
+    await book.see([Seen(1, 0, '["new"]'), Seen(2, 0, '["now selected"]'), Seen(3, 0, None)])
     assert await book.tally() == Tally(3, 2)
     await book.freeze(planned=2)
     assert [item["id"] for item in await book.items()] == [2, 1]

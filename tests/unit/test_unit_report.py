@@ -32,7 +32,7 @@ async def _job(book: JobLedger, measures: list[tuple[float | None, float | None]
         job="ab12cd34", spec="nightly", kind="evaluate_metrics", state="verifying",
         measured=measured, created_at=NOW, started_at=NOW, finished_at=None,
     )  # fmt: skip
-    await book.see([Seen(index, 0, ["x"], measure=before) for index, (before, _) in enumerate(measures, 1)])
+    await book.see([Seen(index, 0, '["x"]', measure=before) for index, (before, _) in enumerate(measures, 1)])
     await book.freeze(planned=len(measures), in_scope=len(measures))
     for chunk in await chunks(book):
         await book.record(await book.begin(chunk, 1.0), chunk, Outcome(Fate.APPLIED, 200), ItemFate.ACCEPTED, 2.0)
