@@ -8,23 +8,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+KEY = "sk_live_4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"  # as long as real ones: every answer is searched for it
+PROCESSORS = os.sched_getaffinity(0)
+ON_THE_FIRST = ("taskset", "--cpu-list", str(min(PROCESSORS)))
 REBATCH = Path(sys.executable).with_name("rebatch")
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a finished process took: seconds on the clock, seconds of CPU, MiB at its peak."""
+    """What a finished process took: seconds on the clock, seconds of CPU (all its threads), MiB at its peak."""
 
     wall_s: float
     cpu_s: float
     peak_mib: float
+    said: str = ""  # on stdout
 
 
 @contextmanager
@@ -37,6 +41,24 @@ def sandbox(*options: str) -> Iterator[str]:
         facts = json.loads(process.stdout.readline())
         yield facts["url"]
         process.stdin.close()
+
+
+@contextmanager
+def stub(*options: str) -> Iterator[str]:
+    """A process that does nothing but answer, on the other processor where there are two; its address."""
+    command = [sys.executable, "-m", "benchmarks.stub", f"--cpu={max(PROCESSORS)}", *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+def tally(url: str) -> dict[str, Any]:
+    """What the stub was asked."""
+    with urlopen(f"{url}/tally", timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
 
 
 def audit(url: str) -> dict[str, Any]:
@@ -53,14 +75,16 @@ def rebatch(url: str, spec: str, state_dir: Path, *command: str) -> Cost:
     return measured([str(REBATCH), command[0], str(path), *command[1:], "-q", f"--state-dir={state_dir}"], url)
 
 
-def measured(command: list[str], url: str) -> Cost:
-    """Run a command to its end. Raises CalledProcessError when it fails."""
-    environment = {**os.environ, "CEKURA_API_URL": url, "CEKURA_API_KEY": "sandbox-key"}
+def measured(command: list[str], url: str, *, ends: Collection[int] = (0,)) -> Cost:
+    """Run a command to its end, on the first processor. Raises CalledProcessError when it ends otherwise than with `ends`."""
+    environment = {**os.environ, "CEKURA_API_URL": url, "CEKURA_API_KEY": KEY}
     began = time.monotonic()
-    with tempfile.TemporaryFile() as sink:
-        process = subprocess.Popen(command, env=environment, stdout=sink)
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen([*ON_THE_FIRST, *command], env=environment, stdout=said)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        wall_s = time.monotonic() - began
+        said.seek(0)
+        if process.returncode not in ends:
+            raise subprocess.CalledProcessError(process.returncode, command, said.read())
+        return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, said.read())

@@ -95,7 +95,7 @@ class Service:
         path = address.path.rstrip("/")
         if method == "POST" and path == f"{LIST}/bulk_evaluate_metrics":
             for item in orjson.loads(body)["result_ids"]:
-                self.evaluated[item - FIRST_ID] += 1
+                self.evaluated[item - FIRST_ID] = min(self.evaluated[item - FIRST_ID] + 1, 59)
             return 200, b""
         if path == LIST:
             query = parse_qs(address.query)
@@ -125,7 +125,7 @@ class Service:
         return 200, f'{{"count":{self.count},"next":{more},"previous":null,"results":[{rows}]}}'.encode()
 
     def _row(self, place: int) -> str:
-        return _ROW % {"id": FIRST_ID + place, "minute": self.evaluated[place] % 60}
+        return _ROW % {"id": FIRST_ID + place, "minute": self.evaluated[place]}
 
 
 class Connection(asyncio.Protocol):

@@ -13,6 +13,7 @@ import anyio
 from .control import Control
 from .errors import RebatchError
 from .ledger import Chunk, Ledger
+from .tasks import Bell
 
 _FETCH = 64  # chunks read from the ledger, and looked at, at once
 MOST_OPEN = 256  # chunks under way, or waiting for another try or for their fate, before new ones have to wait
@@ -53,7 +54,7 @@ class Backlog:
         self._open = 0  # taken and not over
         self._adopted: set[int] = set()
         self._fetching = anyio.Lock()
-        self._changed = anyio.Event()
+        self._changed = Bell()
 
     def adopt(self, chunks: Iterable[Chunk]) -> None:
         """Expect chunks to come `again` or be `over` that were not taken here: those found unsettled."""
@@ -119,7 +120,7 @@ class Backlog:
         if behind := self._behind.pop(group, None):
             for chunk in behind:
                 self._put(chunk, -inf)
-        self._wake()
+        self._changed.ring()
 
     @property
     def _waiting_behind(self) -> int:
@@ -146,7 +147,7 @@ class Backlog:
         due = self._returned and self._returned[0][0] <= anyio.current_time()
         if due and self._seen_with(self._returned[0][-1]) == group:
             return heappop(self._returned)[-1]
-        self._wake()
+        self._changed.ring()
         return None
 
     def _seen_with(self, chunk: Chunk) -> int:
@@ -191,14 +192,9 @@ class Backlog:
 
     def _put(self, chunk: Chunk, at: float) -> None:
         heappush(self._returned, (at, len(chunk.ids), chunk.first, chunk))
-        self._wake()
+        self._changed.ring()
 
     async def _wait(self) -> None:
-        changed = self._changed
         delay = self._returned[0][0] - anyio.current_time() if self._returned else None
         with anyio.move_on_after(delay), self._control.until_cancelled():
-            await self._control.wait(changed.wait)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+            await self._control.wait(self._changed.rung)

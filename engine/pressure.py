@@ -18,6 +18,7 @@ import anyio
 from .breaker import Breaker, RetryBudget, State
 from .exchange import Request
 from .fates import Fate, Outcome
+from .tasks import Bell
 
 TIMED_OUT = 408
 
@@ -80,7 +81,7 @@ class Pressure:
         self._budget = RetryBudget()
         self._clock = clock
         self._reading = 0  # reads that are wanted just now
-        self._changed = anyio.Event()
+        self._changed = Bell()
 
     @property
     def contacted(self) -> bool:
@@ -99,7 +100,7 @@ class Pressure:
             yield
         finally:
             self._reading -= 1
-            self._wake()
+            self._changed.ring()
 
     async def let(self, lane: Lane) -> int:
         """Wait until a request may pass; the answer is its turn. If it is the probe, everybody else waits for it."""
@@ -108,19 +109,18 @@ class Pressure:
                 wait_s = inf
             elif not (wait_s := lane.breaker.ask(self._clock())):
                 return lane.breaker.turn
-            changed = self._changed
             with anyio.move_on_after(wait_s if wait_s < inf else None):
-                await changed.wait()
+                await self._changed.rung()
 
     def passed(self, lane: Lane, turn: int) -> bool:
         """Whether what was let through may still be sent after it had to wait for something else."""
-        self._wake()  # the lease of a probe has begun to run
+        self._changed.ring()  # the lease of a probe has begun to run
         return lane.breaker.passed(turn, self._clock())
 
     def give_up(self, lane: Lane, turn: int) -> None:
         """What was let through is not sent, or was cut off."""
         lane.breaker.give_up(turn, self._clock())
-        self._wake()
+        self._changed.ring()
 
     def note(self, request: Request, turn: int, outcome: Outcome) -> bool:
         """Note what became of a request sent in this turn; True if that made the breaker open."""
@@ -134,7 +134,7 @@ class Pressure:
             lane.failed(request, now)
             affordable = lane.open or self._budget.spend()
             opened = lane.breaker.fail(turn, now, affordable=affordable, pauses=self._other(lane).breaker.pauses)
-        self._wake()
+        self._changed.ring()
         return opened
 
     def standing(self, lane: Lane) -> Standing:
@@ -157,7 +157,3 @@ class Pressure:
 
     def _other(self, lane: Lane) -> Lane:
         return self.writes if lane is self.reads else self.reads
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()

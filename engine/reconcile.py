@@ -20,6 +20,7 @@ from .fates import ItemFate
 from .kind import Change, Evidence
 from .ledger import Chunk, Unsettled
 from .readback import read_back
+from .tasks import Bell
 from .where import Row
 from .work import Work
 
@@ -51,7 +52,7 @@ class Reconciler:
         self._waiting: list[
             tuple[float, Unsettled]
         ] = []  # with the time, on the event loop's clock, at which it is ripe
-        self._added = anyio.Event()
+        self._added = Bell()
 
     async def adopt(self, first: int, last: int) -> None:
         """Take over the attempts that an earlier process left open: it was killed, or its answers were lost."""
@@ -81,8 +82,7 @@ class Reconciler:
     def _keep(self, unsettled: Unsettled, ripe_in_s: float) -> None:
         ripe_at = ceil((anyio.current_time() + ripe_in_s) / TOGETHER_S) * TOGETHER_S
         self._waiting.append((ripe_at, unsettled))
-        self._added.set()
-        self._added = anyio.Event()
+        self._added.ring()
         log.info(
             "fate unknown",
             chunk=unsettled.chunk.first,
@@ -91,10 +91,9 @@ class Reconciler:
         )
 
     async def _wait(self) -> None:
-        added = self._added
         delay = min((at for at, _ in self._waiting), default=inf) - anyio.current_time()
         with anyio.move_on_after(delay if delay < inf else None):
-            await self._work.control.wait(added.wait)
+            await self._work.control.wait(self._added.rung)
 
     async def _settle(self, ripe: list[Unsettled]) -> None:
         settle_s = self._work.spec.limits.settle

@@ -1,4 +1,4 @@
-"""A task group that raises our own errors bare: whoever calls sees one error, not a group of one."""
+"""Tasks: a group that raises our own errors bare, so that whoever calls sees one error and not a group of one; a bell."""
 
 from __future__ import annotations
 
@@ -27,6 +27,25 @@ async def crew(size: int, worker: Callable[[], Coroutine[Any, Any, None]]) -> No
     async with task_group() as group:
         for _ in range(size):
             group.start_soon(worker)
+
+
+class Bell:
+    """Wakes all who wait for a change. Ringing costs nothing where nobody does, as an event made for each change would."""
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._event: anyio.Event | None = None
+
+    async def rung(self) -> None:
+        """Wait until it rings."""
+        self._event = self._event or anyio.Event()
+        await self._event.wait()
+
+    def ring(self) -> None:
+        """Wake all who wait now."""
+        if self._event:
+            self._event.set()
+            self._event = None
 
 
 def _bare(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -13,7 +13,8 @@ import os
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from types import SimpleNamespace
 
 import aiohttp
@@ -29,6 +30,7 @@ MAX_BODIES = 40 * 1024 * 1024  # of all answers being read at one time; with the
 MAX_VALUES = 500_000  # in one answer: decoded, each takes some 70 bytes, “{},” too
 _SMALL = 2 * 1024 * 1024  # bytes, in which there cannot be as many values as would matter
 _PIECE = 64 * 1024
+_PATHS = 64  # whose URLs are kept: those of lists and of what is sent in bulk
 
 
 class Transport:
@@ -39,49 +41,48 @@ class Transport:
     ) -> None:
         """`secrets` are headers that go to `origin` and nowhere else; `timeout_s` covers one exchange from end to end."""
         self._session = session
-        self._origin = origin
-        self._secrets = dict(secrets)
+        self._headers = dict(secrets)
+        self._headers_of_json = {"Content-Type": "application/json", **secrets}
+        self._url = lru_cache(_PATHS)(lambda path: origin.join(URL(path)))
         self._redactor = Redactor(secrets.values())
         self._reading = 0  # bytes of the answers that are being read now
         self._timeout_s = timeout_s
 
     async def send(self, request: Request) -> Reply:
         """Send once. Never raises for what the network or the service does: that is in the reply."""
-        sent = SimpleNamespace(headers=False, status=None, headers_seen={})
+        seen = _Seen()
         try:
             with anyio.fail_after(self._timeout_s):
-                return await self._exchange(request, sent)
+                return self._clean(seen, await self._exchange(request, seen))
         except TimeoutError:
-            failure = f"no answer within {self._timeout_s:g} s" if sent.headers else "connecting timed out"
+            failure = f"no answer within {self._timeout_s:g} s" if seen.sent else "connecting timed out"
         except aiohttp.ClientConnectorCertificateError as error:
             failure = f"{error.host}:{error.port}: its certificate cannot be trusted"
         except aiohttp.ClientConnectorError as error:
             failure = f"{error.host}:{error.port}: {_os_reason(error)}"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = _reason(error)
-        return self._clean(Reply(sent.status, sent.headers_seen, sent=sent.headers, failure=failure))
+        return self._clean(seen, failure=failure)
 
-    async def _exchange(self, request: Request, sent: SimpleNamespace) -> Reply:
-        headers = {} if request.body is None else {"Content-Type": "application/json"}
-        headers |= {**(request.headers or {}), **self._secrets}
+    async def _exchange(self, request: Request, seen: _Seen) -> bytes:
+        headers = self._headers if request.body is None else self._headers_of_json
         async with self._session.request(
             request.method,
-            self._origin.join(URL(request.path)),
+            self._url(request.path),
             params=request.query,
             data=request.body,
-            headers=headers,
+            headers={**headers, **request.headers, **self._headers} if request.headers else headers,
             allow_redirects=False,
-            trace_request_ctx=sent,
+            trace_request_ctx=seen,
         ) as response:
-            sent.status = response.status
-            sent.headers_seen = {name.lower(): value for name, value in response.headers.items()}
-            return self._clean(Reply(response.status, sent.headers_seen, await self._read(response)))
+            seen.sent, seen.status, seen.headers = True, response.status, response.headers
+            return await self._read(response)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
         inflater = _inflater(response.headers.get("Content-Encoding", ""))
         try:
-            async for piece in response.content.iter_chunked(_PIECE):
+            async for piece in response.content.iter_any():
                 for part in _inflated(piece, inflater):
                     body += part
                     self._reading += len(part)
@@ -95,14 +96,20 @@ class Transport:
             raise ValueError(f"the answer holds more than {MAX_VALUES:,} values")
         return bytes(body)
 
-    def _clean(self, reply: Reply) -> Reply:
+    def _clean(self, seen: _Seen, body: bytes = b"", failure: str | None = None) -> Reply:
         """The reply without our secrets: a service may repeat them in an error, and errors are kept and shown."""
-        return replace(
-            reply,
-            headers={name: self._redactor.text(value) for name, value in reply.headers.items()},
-            body=self._redactor.data(reply.body),
-            failure=reply.failure and self._redactor.text(reply.failure),
-        )
+        text = self._redactor.text
+        headers = {name.lower(): text(value) for name, value in seen.headers.items()}
+        return Reply(seen.status, headers, self._redactor.data(body), seen.sent, failure and text(failure))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of one exchange so far."""
+
+    sent: bool = False  # the request's headers, at least
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -129,7 +136,7 @@ async def connect(
 
 
 async def _note_sent(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    context.trace_request_ctx.headers = True
+    context.trace_request_ctx.sent = True
 
 
 def _inflater(encoding: str) -> zlib._Decompress | None:

@@ -35,10 +35,8 @@ def aim(row: int, width: int) -> Window:
     Only whole multiples of a page size can be asked for, so the size is varied between half the width and the width.
     """
     row = max(0, row)
-    return max(
-        (Window(row // size + 1, size) for size in range(max(1, width // 2), width + 1)),
-        key=lambda window: (window.end, window.size),
-    )
+    size = max(range(max(1, width // 2), width + 1), key=lambda size: (size - row % size, size))
+    return Window(row // size + 1, size)
 
 
 def overlap(width: int) -> int:

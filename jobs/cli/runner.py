@@ -32,6 +32,7 @@ from .. import kinds
 from ..account import refuse_key_in
 from ..credentials import Credentials
 from .how import How
+from .loop import run
 from .options import Settings, attended
 from .progress import shown
 from .show import plan_text
@@ -52,7 +53,7 @@ class Runner:
 
     def run(self, main: Callable[[], Awaitable[int]]) -> int:
         """Run a command to its exit code; the first signal drains, the second forces."""
-        return anyio.run(self._supervised, main)
+        return run(self._supervised, main)
 
     async def begin(self, spec: JobSpec, source: str) -> JobLedger:
         """Begin a job; --yes agrees beforehand to whatever its plan will be. Raises what stopped the job before it."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import anyio
 import rich_click as click
 from anyio.to_thread import run_sync
 
@@ -16,6 +15,7 @@ from engine.schedule.standing import standings
 from engine.schedule.when import ON_TIME_S
 
 from .keeping import Keeping, keeping, listening_to_signals
+from .loop import run
 from .options import Settings, settings_of
 
 
@@ -26,7 +26,7 @@ def run_scheduled(ctx: click.Context, spec: Path, names: Sequence[str], style: s
         if textfile:
             check_name(textfile)
         try:
-            anyio.run(_pass, settings, kept, spec.absolute(), names)
+            run(_pass, settings, kept, spec.absolute(), names)
         finally:
             if textfile:
                 _write_at_last(kept, textfile)

@@ -18,6 +18,7 @@ from engine.schedule.standing import standings
 from engine.tasks import task_group
 
 from .keeping import Keeping, keeping, listening_to_signals
+from .loop import run
 from .options import Settings, global_options, settings_of
 from .show_schedules import both
 from .spec_files import SpecFiles
@@ -40,7 +41,7 @@ def serve_command(ctx: click.Context, specs: tuple[Path, ...], address: str | No
     """
     settings = settings_of(ctx)
     with keeping(settings) as kept:
-        anyio.run(_serve, settings, specs, kept, address)
+        run(_serve, settings, specs, kept, address)
 
 
 async def _serve(settings: Settings, specs: Sequence[Path], kept: Keeping, address: str | None) -> None:

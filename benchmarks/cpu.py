@@ -1,0 +1,145 @@
+"""What a request costs in CPU when the service is fast: `python -m benchmarks.cpu`.
+
+Each contestant does a small and a large job; the difference, divided by the requests that it is more, is free of start-up.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .service import REBATCH, measured, stub, tally
+
+ROUNDS = 5
+PEERS = Path(__file__).parent / "peers"
+JOB = """\
+version: 1
+jobs:
+  - name: cpu
+    resource: results
+    action: {type: evaluate_metrics, metrics: [11]}
+    limits: {rate: 10000/s, concurrency: 32, verify: 0s}
+"""
+REFUSED = JOB + "    guards: {max_items: 1}\n"  # the list is walked, decoded and stored, and that is all
+GUARD = 5  # the exit code of a refused plan
+LIST = "/test_framework/v1/results"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """CPU of one request in µs, of all threads of the client: the median of the rounds, the least and the most."""
+
+    request: str
+    client: str
+    median: float
+    least: float
+    most: float
+    times_bare: float
+
+
+Measure = Callable[[], float]
+
+
+def measure(rounds: int = ROUNDS) -> list[Row]:
+    """Let all take turns, round by round."""
+    contestants = dict(_contestants())
+    figures: dict[tuple[str, str], list[float]] = {key: [] for key in contestants}
+    for _ in range(rounds):
+        for key, contestant in contestants.items():
+            figures[key].append(contestant())
+    bare = {request: statistics.median(figures[request, "bare aiohttp loop, tuned"]) for request, _ in figures}
+    return [
+        Row(request, client, (middle := statistics.median(each)), min(each), max(each), middle / bare[request])
+        for (request, client), each in figures.items()
+    ]
+
+
+def table(rows: list[Row]) -> str:
+    """As Markdown."""
+    lines = ["| request | client | CPU µs, median (least–most) | × bare loop |", "| --- | --- | ---: | ---: |"]
+    lines += [
+        f"| {row.request} | {row.client} | {row.median:,.0f} ({row.least:,.0f}–{row.most:,.0f}) | {row.times_bare:.2f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _contestants() -> Iterator[tuple[tuple[str, str], Measure]]:
+    page, chunk = "page of 100 rows", "chunk of 100 ids"
+    yield (page, "bare aiohttp loop, tuned"), lambda: _peer("bare.py", "pages", 500, 3_500)
+    yield (page, "the same, and orjson decodes"), lambda: _peer("bare.py", "decoded", 500, 2_500)
+    yield (page, "rebatch: walk, decode, select, store, certify"), _rebatch_walk
+    yield (page, "rebatch: the same, and freeze the plan"), _rebatch_plan
+    yield (page, "the vendor's SDK"), lambda: _peer("sdk_requests.py", "pages", 20, 220)
+    yield (chunk, "bare aiohttp loop, tuned"), lambda: _peer("bare.py", "chunks", 2_000, 12_000)
+    yield (chunk, "rebatch: durable intent, send, durable outcome"), _rebatch_run
+    yield (chunk, "the vendor's SDK"), lambda: _peer("sdk_requests.py", "chunks", 50, 550)
+    if shutil.which("wrk"):
+        yield (page, "wrk, the limit of the machine"), lambda: _wrk(f"{LIST}/?page=1&page_size=100")
+        yield (
+            (chunk, "wrk, the limit of the machine"),
+            lambda: _wrk(f"{LIST}/bulk_evaluate_metrics/", PEERS / "post.lua"),
+        )
+
+
+def _peer(script: str, what: str, few: int, many: int) -> float:
+    with stub("--results=10000") as url:
+        cpu = [measured([sys.executable, str(PEERS / script), what, str(number)], url).cpu_s for number in (few, many)]
+    return 1e6 * (cpu[1] - cpu[0]) / (many - few)
+
+
+def _rebatch_walk() -> float:
+    return _slope(
+        lambda url, folder: (_command(url, folder, REFUSED, "plan", ends=(GUARD,)), tally(url)["get"]["requests"])
+    )
+
+
+def _rebatch_plan() -> float:
+    return _slope(lambda url, folder: (_command(url, folder, JOB, "plan"), tally(url)["get"]["requests"]))
+
+
+def _rebatch_run() -> float:
+    """A job that is planned and run, less one that is only planned: what was planned earlier would be looked at again."""
+
+    def work(url: str, folder: Path) -> tuple[float, int]:
+        planned = _command(url, folder, JOB, "plan")
+        done = _command(url, folder, JOB, "run", "--yes")
+        return done - planned, tally(url)["post"]["requests"]
+
+    return _slope(work)
+
+
+def _slope(work: Callable[[str, Path], tuple[float, int]], few: int = 20_000, many: int = 220_000) -> float:
+    """CPU µs of one more request; `work` answers with its CPU seconds and requests."""
+    found = []
+    for results in (few, many):
+        with stub(f"--results={results}") as url, tempfile.TemporaryDirectory() as folder:
+            found.append(work(url, Path(folder)))
+    (cpu_few, few), (cpu_many, many) = found
+    return 1e6 * (cpu_many - cpu_few) / (many - few)
+
+
+def _command(url: str, folder: Path, spec: str, command: str, *options: str, ends: Collection[int] = (0,)) -> float:
+    path = folder / "spec.yaml"
+    path.write_text(spec, encoding="utf-8")
+    words = [str(REBATCH), command, str(path), *options, "-q", f"--state-dir={folder}"]
+    return measured(words, url, ends=ends).cpu_s
+
+
+def _wrk(target: str, script: Path | None = None) -> float:
+    with stub("--results=10000") as url:
+        command = ["wrk", "-t1", "-c32", "-d2s", *(["-s", str(script)] if script else []), url + target]
+        cost = measured(command, url)
+    found = re.search(r"(\d+) requests in", cost.said)
+    assert found, cost.said
+    return 1e6 * cost.cpu_s / int(found[1])
+
+
+if __name__ == "__main__":
+    print(table(measure()))
