@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
-.PHONY: help install lock check format test torture demo bench clean
+.PHONY: help install lock check format test torture demo bench bench-check clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,9 @@ demo: install ## the main job against the sandbox: plan, run, kill -9, resume, c
 
 bench: install ## speed and memory, beside something else
 	@$(BIN)/python -m benchmarks.all
+
+bench-check: install ## has a fixed small job become dearer? instructions are counted
+	@$(BIN)/python -m benchmarks.check
 
 clean: ## remove what make made
 	rm -rf .venv .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
