@@ -44,6 +44,15 @@ class ItemFate(StrEnum):
     SKIPPED = "skipped"
 
 
+class Evidence(StrEnum):
+    """What reading an item back tells of the last attempt on it."""
+
+    APPLIED = "applied"
+    WORKING = "working"  # applied, and the service is not done yet
+    UNMOVED = "unmoved"  # nothing happened to it since its fingerprint was taken
+    UNCLEAR = "unclear"  # it changed in a way that proves nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A deciphered reply. `retry_after_s` is what the service asked for, in seconds from now."""

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 from .fates import ItemFate, Outcome
 
+CHUNK = 100  # items in one request; the service takes no more (`maxItems: 100` of each bulk endpoint)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

@@ -12,12 +12,13 @@ from math import inf
 from .archiver import Archiver
 from .client import Client
 from .control import Control
+from .ear import Ear
 from .errors import GuardError
 from .flight import Flight
 from .jobledger import JobLedger
 from .kind import Change, Export
 from .ledger import ENDED
-from .orders import Ear, remove
+from .orders import remove
 from .pace import Pacer
 from .progress import Progress
 from .spec import JobSpec

@@ -27,7 +27,8 @@ from engine.verify import worth_another_look
 from .. import credentials, kinds
 from .how import FORMAT, How, how_options
 from .options import Settings, attended, global_options, settings_of
-from .print import print_plan, print_report
+from .print import print_report
+from .print_plan import print_plan
 from .runner import Runner, confirmation_needed, finish, spec_of
 from .summary import tell_step
 from .telling import tell_end

@@ -35,7 +35,7 @@ from .how import How
 from .loop import run
 from .options import Settings, attended
 from .progress import shown
-from .show import plan_text
+from .show_plan import plan_text
 
 _CODES = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM}
 
