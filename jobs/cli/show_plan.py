@@ -11,10 +11,9 @@ from typing import Any
 
 from engine.guards import show_credits
 from engine.kind import Change, Export
-from engine.ledger import Tally
+from engine.ledger import PLAN_TTL_S, Tally
 from engine.spec import JobSpec
 from engine.units import show_duration, show_rate
-from engine.work import PLAN_TTL_S
 
 from .words import count, local, safe
 
