@@ -24,8 +24,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .exchange import Reply, Request
-    from .fates import Fate, ItemFate, Outcome, decipher
-    from .kind import CHUNK, Change, Evidence, Export, Kind, Page, Resource, Strict
+    from .fates import Evidence, Fate, ItemFate, Outcome, decipher
+    from .kind import Change, Export, Kind, Page, Resource, Strict
+    from .ledger import CHUNK
     from .spec import JobSpec, SpecError, load_spec, parse_spec
     from .where import Field, Type
 
@@ -45,8 +46,9 @@ _HOME = {
         "UsageError",
     ),
     "exchange": ("Reply", "Request"),
-    "fates": ("Fate", "ItemFate", "Outcome", "decipher"),
-    "kind": ("CHUNK", "Change", "Evidence", "Export", "Kind", "Page", "Resource", "Strict"),
+    "fates": ("Evidence", "Fate", "ItemFate", "Outcome", "decipher"),
+    "kind": ("Change", "Export", "Kind", "Page", "Resource", "Strict"),
+    "ledger": ("CHUNK",),
     "spec": ("JobSpec", "SpecError", "load_spec", "parse_spec"),
     "where": ("Field", "Type"),
 }

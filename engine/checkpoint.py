@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -75,9 +76,13 @@ class Checkpoint:
         self.path = path
         self._connection = connection
         self._lock = taken
-        self._turn = anyio.Lock()
         self._waiting: list[_Write[Any]] = []
         self.with_each: Operation[object] | None = None  # what every transaction does at its end
+
+    @cached_property
+    def _turn(self) -> anyio.Lock:
+        """Whose turn it is. Made when it is first waited for, since it loads asyncio: `read_now` needs none."""
+        return anyio.Lock()
 
     @classmethod
     def create(cls, path: Path) -> Checkpoint:

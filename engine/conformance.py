@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .exchange import Request
-from .fates import ItemFate
-from .kind import CHUNK, LARGEST, Change, Evidence, Export, Kind, Resource, Strict
+from .fates import Evidence, ItemFate
+from .kind import LARGEST, Change, Export, Kind, Resource, Strict
+from .ledger import CHUNK
 from .schema import spec_schema
 from .spec import parse_job
 from .where import Row, parse_where

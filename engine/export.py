@@ -20,8 +20,8 @@ from anyio.to_thread import run_sync
 from .fates import ItemFate
 from .files.part import Part, remove
 from .files.target import Target
-from .kind import CHUNK, Export
-from .ledger import Chunk
+from .kind import Export
+from .ledger import CHUNK, Chunk
 from .look import GONE
 from .readback import read_back
 from .tasks import task_group

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -42,6 +41,15 @@ class ItemFate(StrEnum):
     FAILED = "failed"
     HELD = "held"  # may have been done; a person decides
     SKIPPED = "skipped"
+
+
+class Evidence(StrEnum):
+    """What reading an item back tells of the last attempt on it."""
+
+    APPLIED = "applied"
+    WORKING = "working"  # applied, and the service is not done yet
+    UNMOVED = "unmoved"  # nothing happened to it since its fingerprint was taken
+    UNCLEAR = "unclear"  # it changed in a way that proves nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +118,15 @@ def _join(path: str, key: str) -> str:
 
 
 def _date(reply: Reply) -> datetime | None:
+    return _moment(reply.headers.get("date", ""))
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment that an HTTP date names; None if it is none."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - it loads sockets; who only looks reads no dates
+
     try:
-        at = parsedate_to_datetime(reply.headers.get("date", ""))
+        at = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
@@ -124,9 +139,8 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            at = parsedate_to_datetime(value)
-            seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
-        except (ValueError, TypeError, OverflowError):
+        at = _moment(value)
+        if at is None:
             return None
+        seconds = (at - now).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None

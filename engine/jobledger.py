@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 import orjson
 
-from . import plansql, sql
+from . import plansql, reportsql, sql
 from .checkpoint import Checkpoint
 from .errors import UsageError
 from .fates import ItemFate, Outcome
@@ -159,8 +159,7 @@ class JobLedger:
 
     async def held(self, limit: int = -1) -> dict[int, int]:
         """The ids of items that are held, each with its group; all without a limit."""
-        statement = "SELECT id, grp FROM item WHERE fate='held' ORDER BY seq LIMIT ?"
-        return dict(await self.checkpoint.read(lambda db: sql.rows(db, statement, (limit,))))
+        return await self.checkpoint.read(lambda db: reportsql.held(db, limit))
 
     async def release_held(self) -> None:
         """Count what is held as accepted; a job that was finished is to be verified again."""
@@ -226,12 +225,6 @@ class JobLedger:
     async def announce_part(self, number: int, apart: Apart) -> None:
         """Announce a part that is in its place: its items are confirmed, but for those in `apart`."""
         await self.checkpoint.write(lambda db: sql.announce_part(db, number, apart))
-
-    async def files(self) -> list[dict[str, Any]]:
-        """The files of every part that was announced: `path`, `rows`, `bytes`, `sha256`."""
-        statement = "SELECT files FROM part WHERE whole ORDER BY number"
-        found = await self.checkpoint.read(lambda db: sql.rows(db, statement))
-        return [file for row in found for file in orjson.loads(row[0])]
 
     async def marks(self, ids: Iterable[int]) -> dict[int, list[Any]]:
         """The fingerprints of items, by id."""
@@ -301,31 +294,15 @@ class JobLedger:
 
     async def counts(self) -> dict[str, int]:
         """How many items have which fate; every fate is there."""
-        found: dict[str, int] = dict(await self.checkpoint.read(lambda db: sql.rows(db, sql.COUNTS)))
-        return {fate.value: found.get(fate.value, 0) for fate in ItemFate}
+        return await self.checkpoint.read(reportsql.counts)
 
     async def items(self, after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
         """The next items of the plan beyond position `after`, with what became of each."""
-        names = ("seq", "id", "fate", "http_status", "error", "attempts", "before", "after")
-        rows = await self.checkpoint.read(lambda db: sql.rows(db, sql.ITEMS, (after, limit)))
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return await self.checkpoint.read(lambda db: reportsql.items(db, after, limit))
 
     async def shown(self) -> dict[str, int]:
         """Of the items that are accepted and not confirmed, how many showed what when they were last looked at."""
-        return dict(await self.checkpoint.read(lambda db: sql.rows(db, sql.SHOWN)))
-
-    async def change(self, movers: int) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
-        """What became of the measure of all items that have one from before and after, and the largest movers.
-
-        First: how many items, mean before, mean after, how many improved, how many fell. Then id, before and after of
-        as many `movers` in each direction, the improvements first.
-        """
-
-        def read(db: apsw.Connection) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
-            both = [row for statement in (sql.IMPROVED, sql.FELL) for row in sql.rows(db, statement, (movers,))]
-            return sql.rows(db, sql.CHANGE)[0], both
-
-        return await self.checkpoint.read(read)
+        return await self.checkpoint.read(reportsql.shown)
 
     async def groups(self, limit: int = 20) -> list[tuple[int, int, int]]:
         """The groups of the plan, the largest first: which, how many items, how many chunks."""
@@ -341,7 +318,6 @@ class JobLedger:
             (await self.checkpoint.read(lambda db: sql.rows(db, "SELECT count(*) FROM chunk WHERE grp >= 0")))[0][0]
         )
 
-    async def reasons(self, limit: int = 10) -> list[tuple[str, str, int]]:
+    async def reasons(self) -> list[tuple[str, str, int]]:
         """The commonest things said of items that did not go through: fate, what was said, how many items."""
-        rows = await self.checkpoint.read(lambda db: sql.rows(db, sql.REASONS, (limit,)))
-        return [(fate, error, number) for fate, error, number in rows]
+        return await self.checkpoint.read(reportsql.reasons)

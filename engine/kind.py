@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Ge, Len, Lt
@@ -16,12 +15,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic import Field as Option
 
 from .exchange import Request
-from .fates import ItemFate, Outcome
+from .fates import Evidence, ItemFate, Outcome
 from .files.columns import Column
 from .files.target import Target
 from .where import Field, Row
 
-CHUNK = 100  # items in one request; the service takes no more (`maxItems: 100` of each bulk endpoint)
 ABOUT_ITEMS = frozenset({400, 413, 422})  # refusals that a smaller request may not meet
 
 
@@ -62,15 +60,6 @@ class Page:
     rows: Sequence[Row]
     count: int
     more: bool
-
-
-class Evidence(Enum):
-    """What reading an item back tells of the last attempt on it."""
-
-    APPLIED = auto()
-    WORKING = auto()  # applied, and the service is not done yet
-    UNMOVED = auto()  # nothing happened to it since its fingerprint was taken
-    UNCLEAR = auto()  # it changed in a way that proves nothing
 
 
 class Resource(ABC):

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 from .fates import ItemFate, Outcome
 
+PLAN_TTL_S = 86_400.0  # a day: what a plan was made of has been looked at by whoever agrees to it
+CHUNK = 100  # items in one request; the service takes no more (`maxItems: 100` of each bulk endpoint)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

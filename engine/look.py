@@ -14,9 +14,9 @@ import anyio
 import structlog
 
 from .errors import GuardError
-from .fates import ItemFate
-from .kind import CHUNK, Change, Evidence
-from .ledger import Apart, Chunk
+from .fates import Evidence, ItemFate
+from .kind import Change
+from .ledger import CHUNK, Apart, Chunk
 from .readback import Rows, read_back, read_full, read_what_can_be
 from .work import Work
 

@@ -10,7 +10,7 @@ import apsw
 import orjson
 
 from .fates import ItemFate
-from .kind import CHUNK
+from .ledger import CHUNK
 from .sql import note, rows
 
 TALLY = """

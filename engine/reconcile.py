@@ -16,8 +16,8 @@ import structlog
 
 from .backlog import Backlog
 from .errors import RebatchError
-from .fates import ItemFate
-from .kind import Change, Evidence
+from .fates import Evidence, ItemFate
+from .kind import Change
 from .ledger import Chunk, Unsettled
 from .readback import read_back
 from .tasks import Bell

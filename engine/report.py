@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+import apsw
+
+from . import reportsql
 from .errors import Exit
-from .fates import ItemFate
+from .fates import Evidence, ItemFate
 from .jobledger import JobLedger
 from .ledger import ENDED
 from .lock import owner
 from .orders import known
-from .verify import HIDDEN, UNMOVED, WORKING
+from .sql import HIDDEN
 
 MOVERS = 5  # in each direction
 _FACTS = ("job", "spec", "kind")
@@ -32,8 +36,17 @@ def shown_state(ledger: JobLedger) -> str:
 
 async def summarize(ledger: JobLedger, state: str | None = None) -> dict[str, Any]:
     """The report without its items. `state` is given by a process that works on the job itself."""
+    return await ledger.checkpoint.read(partial(_summary, ledger, state))
+
+
+def summarize_now(ledger: JobLedger) -> dict[str, Any]:
+    """The same from code that is not asynchronous: beginning an event loop takes longer than all the reading."""
+    return ledger.checkpoint.read_now(partial(_summary, ledger, None))
+
+
+def _summary(ledger: JobLedger, state: str | None, db: apsw.Connection) -> dict[str, Any]:
     job = ledger.job
-    counts = await ledger.counts()
+    counts = reportsql.counts(db)
     return {
         **{name: job[name] for name in _FACTS},
         "state": state or shown_state(ledger),
@@ -46,33 +59,37 @@ async def summarize(ledger: JobLedger, state: str | None = None) -> dict[str, An
         "kept": job.get("kept", 0),
         "missing": job.get("missing", 0),
         "archive": {"path": job["archive"], "rows": job.get("archived", 0)} if job.get("archive") else None,
-        "files": await ledger.files(),
-        "accepted": _accepted(counts[ItemFate.ACCEPTED], await ledger.shown()),
-        "change": await _change(ledger),
+        "files": reportsql.files(db),
+        "accepted": _accepted(counts[ItemFate.ACCEPTED], reportsql.shown(db)),
+        "change": _change(job.get("measured"), db),
         "orders": asdict(known(ledger.checkpoint.path)),
         "requests": ledger.progress.requests,
         "retries": ledger.progress.retries,
         **{name: job[name] for name in _TIMES},
-        "held": list(await ledger.held(HELD_SHOWN)) if counts[ItemFate.HELD] else [],
-        "reasons": [{"fate": fate, "error": error, "items": items} for fate, error, items in await ledger.reasons()],
+        "held": list(reportsql.held(db, HELD_SHOWN)) if counts[ItemFate.HELD] else [],
+        "reasons": [{"fate": fate, "error": error, "items": items} for fate, error, items in reportsql.reasons(db)],
     }
 
 
 def _accepted(items: int, shown: dict[str, int]) -> dict[str, int]:
     """What the items that were accepted and not confirmed showed when they were last looked at."""
-    known = {"working": shown.get(WORKING, 0), "unchanged": shown.get(UNMOVED, 0), "hidden": shown.get(HIDDEN, 0)}
+    known = {
+        "working": shown.get(Evidence.WORKING, 0),
+        "unchanged": shown.get(Evidence.UNMOVED, 0),
+        "hidden": shown.get(HIDDEN, 0),
+    }
     return {**known, "unknown": items - sum(known.values())}
 
 
-async def _change(ledger: JobLedger) -> dict[str, Any] | None:
+def _change(measured: str | None, db: apsw.Connection) -> dict[str, Any] | None:
     """What the job changed, over the items that were measured before and after; None when there are none."""
-    if not ledger.job.get("measured"):
+    if not measured:
         return None
-    (items, before, after, improved, fell), movers = await ledger.change(MOVERS)
+    (items, before, after, improved, fell), movers = reportsql.change(db, MOVERS)
     if not items:
         return None
     return {
-        "measure": ledger.job["measured"],
+        "measure": measured,
         "items": items,
         "before": before,
         "after": after,

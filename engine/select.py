@@ -10,8 +10,8 @@ from pathlib import Path
 
 from .client import NOT_FOUND
 from .errors import ServiceError
-from .kind import CHUNK, NamedScope, Page
-from .ledger import Seen
+from .kind import NamedScope, Page
+from .ledger import CHUNK, Seen
 from .manifest import read_manifest
 from .readback import items_of, read_full
 from .retry import FIRST_CONTACT_DIALS

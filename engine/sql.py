@@ -14,7 +14,7 @@ from .fates import Fate, ItemFate, Outcome
 from .ledger import Apart, Chunk, Cut, StaleAttemptError, Unsettled
 
 # The chunk of an item is the last one that begins at or before it.
-_CHUNK_OF_ITEM = "chunk.first = (SELECT max(first) FROM chunk WHERE first <= item.seq)"
+CHUNK_OF_ITEM = "chunk.first = (SELECT max(first) FROM chunk WHERE first <= item.seq)"
 _CHUNK = "SELECT first, last, grp, coalesce(root, first), attempts > 0 FROM chunk"
 PENDING = f"{_CHUNK} WHERE fate = 'not_attempted' AND first > ? AND first <= ? ORDER BY first LIMIT ?"
 _UNSETTLED = f"{_CHUNK} WHERE fate = 'unsettled' AND first BETWEEN ? AND ? ORDER BY first"
@@ -41,40 +41,20 @@ PARTS = """
             (row_number() OVER (ORDER BY first) - 1) / ? AS number FROM chunk WHERE grp >= 0)
     GROUP BY number ORDER BY number"""
 ACCEPTED_OF = f"""
-    SELECT item.id, fingerprint FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
+    SELECT item.id, fingerprint FROM item JOIN chunk ON {CHUNK_OF_ITEM}
     WHERE item.id IN (SELECT value FROM json_each(?)) AND coalesce(item.fate, chunk.fate) = 'accepted'"""
 SENT = f"""
-    SELECT seq, item.id FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
+    SELECT seq, item.id FROM item JOIN chunk ON {CHUNK_OF_ITEM}
     WHERE seq > ? AND (coalesce(item.fate, chunk.fate) IN ('accepted', 'confirmed', 'held', 'unsettled')
         OR (item.fate IS NULL AND chunk.fate = 'not_attempted' AND attempts > 0)) ORDER BY seq LIMIT ?"""
 ACCEPTED_AFTER = f"""
-    SELECT seq, item.id, fingerprint FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
+    SELECT seq, item.id, fingerprint FROM item JOIN chunk ON {CHUNK_OF_ITEM}
     WHERE seq > ? AND coalesce(item.fate, chunk.fate) = 'accepted' ORDER BY seq LIMIT ?"""
-COUNTS = f"""
-    SELECT fate, sum(number) FROM (
-        SELECT fate, sum(last - first + 1) AS number FROM chunk GROUP BY fate
-        UNION ALL SELECT chunk.fate, -count(*) FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
-            WHERE item.fate IS NOT NULL GROUP BY chunk.fate
-        UNION ALL SELECT fate, count(*) FROM item WHERE fate IS NOT NULL GROUP BY fate)
-    GROUP BY fate"""
-ITEMS = f"""
-    SELECT seq, item.id, coalesce(item.fate, chunk.fate), http_status,
-        CASE WHEN item.fate IS NULL THEN chunk.error ELSE item.error END, attempts, before, after
-    FROM item JOIN chunk ON {_CHUNK_OF_ITEM} WHERE seq > ? ORDER BY seq LIMIT ?"""
-REASONS = f"""
-    SELECT fate, error, sum(number) FROM (
-        SELECT fate, error, sum(last - first + 1) AS number FROM chunk
-            WHERE error IS NOT NULL AND fate NOT IN ('not_attempted', 'unsettled') GROUP BY fate, error
-        UNION ALL SELECT chunk.fate, chunk.error, -count(*) FROM item JOIN chunk ON {_CHUNK_OF_ITEM}
-            WHERE item.fate IS NOT NULL AND chunk.error IS NOT NULL AND chunk.fate NOT IN ('not_attempted', 'unsettled')
-            GROUP BY chunk.fate, chunk.error
-        UNION ALL SELECT fate, error, count(*) FROM item
-            WHERE error IS NOT NULL AND fate NOT IN ('not_attempted', 'unsettled') GROUP BY fate, error)
-    GROUP BY fate, error HAVING sum(number) > 0 ORDER BY 3 DESC LIMIT ?"""
 
-_UNMET = f"coalesce(fate, (SELECT fate FROM chunk WHERE {_CHUNK_OF_ITEM})) = 'accepted' AND met IS NOT ?1"
+_UNMET = f"coalesce(fate, (SELECT fate FROM chunk WHERE {CHUNK_OF_ITEM})) = 'accepted' AND met IS NOT ?1"
 UNMET = f"SELECT id FROM item WHERE {_UNMET} ORDER BY seq * 2654435761 % 4294967296 LIMIT ?2"  # from anywhere
-HIDE_UNMET = f"UPDATE item SET fate='accepted', met=?1, shows='hidden' WHERE {_UNMET}"
+HIDDEN = "hidden"  # what an item shows that the key in use cannot see
+HIDE_UNMET = f"UPDATE item SET fate='accepted', met=?1, shows='{HIDDEN}' WHERE {_UNMET}"
 CONFIRM = "UPDATE item SET fate='confirmed', error=NULL, after=? WHERE id=?"
 MEET = "UPDATE item SET fate='accepted', met=?, shows=? WHERE id=?"
 RELEASED = "released by a person"
@@ -82,16 +62,6 @@ SETTLE = f"""
     UPDATE item SET fate=?, error=CASE WHEN error LIKE '{RELEASED}%'
         THEN '{RELEASED}, but unchanged when read back: look again whether it was done' ELSE ? END
     WHERE fate='accepted' AND met=? AND shows=?"""
-SHOWN = "SELECT shows, count(*) FROM item WHERE fate='accepted' AND shows IS NOT NULL GROUP BY shows"
-_EQUAL = 1e-9  # what a share may differ by and still be the same: it is a quotient, computed elsewhere
-_MEASURED = "FROM item WHERE before IS NOT NULL AND after IS NOT NULL"
-CHANGE = f"""
-    SELECT count(*), avg(before), avg(after), count(*) FILTER (WHERE after - before > {_EQUAL}),
-        count(*) FILTER (WHERE before - after > {_EQUAL}) {_MEASURED}"""
-IMPROVED = (
-    f"SELECT id, before, after {_MEASURED} AND after - before > {_EQUAL} ORDER BY after - before DESC, seq LIMIT ?"
-)
-FELL = f"SELECT id, before, after {_MEASURED} AND before - after > {_EQUAL} ORDER BY before - after DESC, seq LIMIT ?"
 
 
 def rows(db: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -237,7 +207,7 @@ def release_held(db: apsw.Connection) -> None:
 def retry_held(db: apsw.Connection, fingerprints: dict[int, list[Any]], apart: Apart) -> None:
     """Let held items be sent again: their chunks are pending anew, and the fates of all others in these stay as they are."""
     mark(db, apart)
-    chunks = f"SELECT first, last, chunk.fate, chunk.error FROM item JOIN chunk ON {_CHUNK_OF_ITEM}"
+    chunks = f"SELECT first, last, chunk.fate, chunk.error FROM item JOIN chunk ON {CHUNK_OF_ITEM}"
     for first, last, fate, said in set(rows(db, f"{chunks} WHERE item.fate='held' AND chunk.fate <> 'unsettled'")):
         if fate != ItemFate.NOT_ATTEMPTED:
             others = "UPDATE item SET fate=?, error=? WHERE seq BETWEEN ? AND ? AND fate IS NULL"
@@ -257,7 +227,7 @@ def fold(db: apsw.Connection) -> None:
             (SELECT 1 FROM item WHERE seq BETWEEN chunk.first AND chunk.last AND fate IS NOT 'confirmed')""")
     db.execute(f"""
         UPDATE item SET fate=NULL WHERE fate='confirmed'
-        AND (SELECT fate FROM chunk WHERE {_CHUNK_OF_ITEM}) = 'confirmed'""")
+        AND (SELECT fate FROM chunk WHERE {CHUNK_OF_ITEM}) = 'confirmed'""")
 
 
 def confirm_unmet(db: apsw.Connection, look: int) -> None:

@@ -14,10 +14,11 @@ import anyio
 import structlog
 
 from .errors import StoppedError
-from .fates import ItemFate
+from .fates import Evidence, ItemFate
 from .jobledger import JobLedger
-from .kind import Evidence, Page
+from .kind import Page
 from .readback import Rows, batched, by_id_is_cheaper, each, items_of, read_full, read_some
+from .sql import HIDDEN
 from .walk import walk
 from .work import Work
 
@@ -30,8 +31,6 @@ UNCHANGED = "accepted by the service, but unchanged when read back"
 HIDDEN_ITEM = "not to be seen with this key, which is not the one it was planned with: that is no proof"
 PROBES = 5  # of what a walk did not meet, read one by one
 _BATCH = 500
-
-UNMOVED, WORKING, HIDDEN = Evidence.UNMOVED.name.lower(), Evidence.WORKING.name.lower(), "hidden"
 
 
 async def verify(work: Work, *, wait: bool = True, at_least_s: float = 0.0) -> None:
@@ -46,7 +45,7 @@ async def verify(work: Work, *, wait: bool = True, at_least_s: float = 0.0) -> N
         found = await look.run()
         waited = anyio.current_time() - began
         if waited >= longest_s or not _may_move(work, found, waited, wait=wait):
-            await work.ledger.settle_shown(look.number, UNMOVED, work.change.unmoved, UNCHANGED)
+            await work.ledger.settle_shown(look.number, Evidence.UNMOVED, work.change.unmoved, UNCHANGED)
             await work.ledger.settle_shown(look.number, HIDDEN, ItemFate.ACCEPTED, HIDDEN_ITEM)
             break
         if not await work.control.sleep(min(pause_s, max(0.1, longest_s - waited))):
@@ -58,7 +57,7 @@ async def verify(work: Work, *, wait: bool = True, at_least_s: float = 0.0) -> N
 async def worth_another_look(ledger: JobLedger) -> bool:
     """Whether a finished job left items that the service was still at work on, or that its key could not see."""
     shown = await ledger.shown()
-    return bool(shown.get(WORKING) or shown.get(HIDDEN))
+    return bool(shown.get(Evidence.WORKING) or shown.get(HIDDEN))
 
 
 def _may_move(work: Work, found: Counter[Evidence], waited_s: float, *, wait: bool) -> bool:
@@ -133,7 +132,7 @@ class _Look:
         for item, what in evidence.items():
             row = rows[item]
             if what is not Evidence.APPLIED:
-                shown[item] = what.name.lower()
+                shown[item] = what
             elif row is not None:
                 confirmed[item] = self._kind.measure(row)
             elif self._own_key:

@@ -12,7 +12,8 @@ from typing import Any
 from .client import NOT_FOUND, Client
 from .cover import EVERYTHING, Coverage, Span
 from .errors import ServiceError
-from .kind import CHUNK, Page, Resource
+from .kind import Page, Resource
+from .ledger import CHUNK
 from .tasks import crew
 from .windows import MIN_WIDTH, Window
 

@@ -12,19 +12,18 @@ from math import inf
 from .archiver import Archiver
 from .client import Client
 from .control import Control
+from .ear import Ear
 from .errors import GuardError
 from .flight import Flight
 from .jobledger import JobLedger
 from .kind import Change, Export
-from .ledger import ENDED
-from .orders import Ear, remove
+from .ledger import ENDED, PLAN_TTL_S
+from .orders import remove
 from .pace import Pacer
 from .progress import Progress
 from .spec import JobSpec
 from .tasks import task_group
 from .transport import connect
-
-PLAN_TTL_S = 86_400.0  # a day: what a plan was made of has been looked at by whoever agrees to it
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import orjson
 
 from engine.exchange import Request
-from engine.kind import CHUNK, Page, Resource, Strict
+from engine.kind import Page, Resource, Strict
+from engine.ledger import CHUNK
 from engine.where import Field, Row, Type
 
 from .api import RUNS_IN_BULK

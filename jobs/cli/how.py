@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, Literal
 
 import rich_click as click
 
+from engine.ledger import PLAN_TTL_S
 from engine.units import parse_duration
-from engine.work import PLAN_TTL_S, Work
+
+Decision = Literal["release", "retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class How:
     yes: bool = False
     wait: bool = True
     plan_ttl_s: float = PLAN_TTL_S
-    decide: Callable[[Work], Awaitable[None]] | None = None
+    decide: Decision | None = None
     style: str = "table"
     items: bool = False
 

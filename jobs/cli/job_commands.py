@@ -1,36 +1,18 @@
-"""Commands that work: `plan`, `run`, `resume`."""
+"""Commands that work: `plan`, `run`, `resume`. What they do is in `carrying`; here is what a person can say to them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import anyio
 import rich_click as click
 
-from engine import held, statedir
-from engine.errors import CredentialsError, Exit, GuardError, RebatchError, UsageError
-from engine.job import cancelled_for_good
-from engine.jobledger import JobLedger
-from engine.kind import Export
+from engine import statedir
+from engine.errors import UsageError
 from engine.ledger import ENDED
-from engine.report import exit_code
-from engine.retention import clear_away
-from engine.spec import JobSpec, load_spec
-from engine.verify import worth_another_look
 
-from .. import credentials, kinds
-from .how import FORMAT, How, how_options
-from .options import Settings, attended, global_options, settings_of
-from .print import print_plan, print_report
-from .runner import Runner, confirmation_needed, finish, spec_of
-from .summary import tell_step
-from .telling import tell_end
+from .how import FORMAT, Decision, How, how_options
+from .options import Settings, global_options, settings_of
 
 NAMES = click.option(
     "--job", "names", multiple=True, metavar="NAME", help="Only this job of the spec; may be repeated."
@@ -48,23 +30,9 @@ def plan_command(
     ctx: click.Context, spec: Path, names: tuple[str, ...], style: str, *, detailed_exitcode: bool
 ) -> None:
     """Show what the jobs of SPEC would do, and keep each plan as a job to be run. Changes nothing."""
-    settings = settings_of(ctx)
-    jobs = _chosen(spec, names)
-    runner = _runner(settings, How())
+    from .carrying import plan  # noqa: PLC0415 - heavy
 
-    async def work() -> int:
-        todo = 0
-        for job in jobs:
-            ledger = await runner.begin(job, str(spec))
-            async with closing(ledger):
-                await runner.plan(ledger, job)
-                await print_plan(ledger, job, style)
-            todo += ledger.job["planned"]
-            if ledger.job["planned"]:
-                settings.say(f"Nothing has been changed. Carry it out: rebatch run {ledger.job['job']}")
-        return Exit.SOMETHING_TO_DO if todo and detailed_exitcode else Exit.DONE
-
-    ctx.exit(runner.run(work))
+    ctx.exit(plan(settings_of(ctx), spec, names, style, detailed_exitcode=detailed_exitcode))
 
 
 @click.command("run")
@@ -84,6 +52,8 @@ def run_command(
     ctx: click.Context, target: str, names: tuple[str, ...], how: How, *, scheduled: bool, textfile: Path | None
 ) -> None:
     """Plan the jobs of SPEC (or take the planned JOB), ask, carry out, report."""
+    from .carrying import carry_on, run  # noqa: PLC0415 - heavy
+
     settings = settings_of(ctx)
     if scheduled:
         _scheduled(ctx, target, names, how, textfile)
@@ -93,27 +63,8 @@ def run_command(
     if not statedir.names_spec(settings.checkpoints, target):
         if names:
             raise UsageError("--job chooses from a spec; a JOB is one already.")
-        _carry_on(ctx, statedir.find(settings.checkpoints, target), how)
-        return
-    jobs = _chosen(Path(target), names)
-    if not (how.yes or attended() or all(isinstance(job.kind, Export) for job in jobs)):
-        raise confirmation_needed()
-    runner = _runner(settings, how)
-
-    async def work() -> int:
-        worst: int = Exit.DONE
-        for job in jobs:
-            _warn_of_unfinished(settings, job.name)
-            ledger = await runner.begin(job, target)
-            code = await _reported(ledger, partial(runner.carry_on, ledger, job), how, settings)
-            worst = worst or code
-            if ledger.job["state"] == "cancelled":  # whoever cancels wants less to happen, not the next job
-                if job is not jobs[-1]:
-                    settings.say("The jobs that come after it in the spec were not begun.", important=True)
-                break
-        return worst
-
-    ctx.exit(runner.run(work))
+        ctx.exit(carry_on(settings, statedir.find(settings.checkpoints, target), how))
+    ctx.exit(run(settings, target, names, how))
 
 
 def _scheduled(ctx: click.Context, target: str, names: tuple[str, ...], how: How, textfile: Path | None) -> None:
@@ -139,6 +90,8 @@ def resume_command(
 
     A finished one is looked at again if the service was still at work on some of its items.
     """
+    from .carrying import carry_on  # noqa: PLC0415 - heavy
+
     settings = settings_of(ctx)
     if release_held and retry_held:
         raise UsageError(
@@ -147,84 +100,8 @@ def resume_command(
     if (release_held or retry_held) and not job:
         raise UsageError("Whose held items? Name the JOB.")
     path = statedir.find(settings.checkpoints, job) if job else _unfinished(settings, last=last)
-    decide = held.release if release_held else held.retry if retry_held else None
-    _carry_on(ctx, path, replace(how, decide=decide))
-
-
-def _carry_on(ctx: click.Context, path: Path, how: How) -> None:
-    settings = settings_of(ctx)
-
-    async def work() -> int:
-        ledger = JobLedger.resume(path)
-        return await _reported(ledger, partial(runner.carry_on, ledger, spec_of(ledger)), how, settings)
-
-    look = JobLedger.look(path)
-    over = look.job["state"] == "finished" and not how.decide and not anyio.run(worth_another_look, look)
-    look.checkpoint.close()
-    if over:
-        settings.say(f"Job {look.job['job']} is finished; there is nothing left to do.")
-        ctx.exit(anyio.run(_reported, JobLedger.look(path), None, how, settings))
-    if look.job["state"] == "cancelled":
-        raise cancelled_for_good(look)
-    runner = _runner(settings, how)
-    ctx.exit(runner.run(work))
-
-
-async def _reported(ledger: JobLedger, work: Callable[[], Awaitable[None]] | None, how: How, settings: Settings) -> int:
-    """Do the work, and report whether or not it came to its end. What stopped it is raised after the report."""
-    stopped: RebatchError | None = None
-    summary: dict[str, Any] = {}
-    async with closing(ledger):
-        try:
-            if work:
-                await work()
-        except RebatchError as error:
-            stopped = error
-        try:
-            summary = await finish(ledger)
-            tell_step(summary, stopped)
-            tripped_midway = isinstance(stopped, GuardError) and ledger.job["started_at"]
-            if stopped is None or how.style == "json" or tripped_midway:
-                await print_report(ledger, summary, how.style, items=how.items)
-        except RebatchError as error:  # the disk that stopped the job may not be readable either
-            stopped = stopped or error
-        if work:
-            await tell_end(settings, ledger, summary, stopped)
-        if stopped:
-            raise stopped
-    if work:
-        await clear_away(settings.checkpoints, ledger.job, time.time())
-    return exit_code(summary)
-
-
-@asynccontextmanager
-async def closing(ledger: JobLedger) -> AsyncIterator[None]:
-    """Close a job at the end. One that the key was refused for before it had a plan leaves nothing behind."""
-    try:
-        yield
-    except CredentialsError:
-        if ledger.job["state"] == "planning":
-            ledger.checkpoint.discard()
-        raise
-    finally:
-        ledger.checkpoint.close()
-
-
-def _warn_of_unfinished(settings: Settings, name: str) -> None:
-    """Whoever runs a spec again while its last job is interrupted may mean to resume."""
-    for ledger in statedir.jobs(settings.checkpoints):
-        if ledger.job["spec"] == name and ledger.job["state"] in {"working", "verifying"}:
-            job = ledger.job["job"]
-            settings.say(f"Job {job} of the same name is not finished; to go on with it instead: rebatch resume {job}")
-
-
-def _chosen(path: Path, names: tuple[str, ...]) -> list[JobSpec]:
-    """The jobs of a spec that were asked for, all without a name."""
-    jobs = load_spec(path, kinds.find())
-    known = [job.name for job in jobs]
-    if unknown := [name for name in names if name not in known]:
-        raise UsageError(f"{path}: there is no job “{unknown[0]}”.", f"It has: {', '.join(known)}.")
-    return [job for job in jobs if not names or job.name in names]
+    decide: Decision | None = "release" if release_held else "retry" if retry_held else None
+    ctx.exit(carry_on(settings, path, replace(how, decide=decide)))
 
 
 def _unfinished(settings: Settings, *, last: bool) -> Path:
@@ -239,10 +116,3 @@ def _unfinished(settings: Settings, *, last: bool) -> Path:
         listed = ", ".join(str(ledger.job["job"]) for ledger in open_jobs)
         raise UsageError(f"Several jobs are not finished: {listed}.", "Name one, or take the newest: --last")
     return open_jobs[0].checkpoint.path
-
-
-def _runner(settings: Settings, how: How) -> Runner:
-    found = credentials.find(settings.api_url)
-    if settings.verbosity:
-        settings.say(f"Key of {found.source}, at {found.origin}")
-    return Runner(settings, found, how)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from engine.errors import UsageError
 from engine.jobledger import JobLedger
 from engine.lock import owner
 from engine.orders import read
-from engine.report import shown_state, summarize
+from engine.report import shown_state, summarize_now
 
 from .options import global_options, settings_of
 from .print import print_report
@@ -69,7 +70,7 @@ def look_at(path: Path) -> tuple[dict[str, Any], int | None]:
     pid = owner(path.resolve())  # before the state: what has ended meanwhile is not taken for interrupted
     ledger = JobLedger.look(path)
     try:
-        return anyio.run(summarize, ledger), pid
+        return summarize_now(ledger), pid
     finally:
         ledger.checkpoint.close()
 
@@ -116,11 +117,7 @@ def report_command(ctx: click.Context, job: str, style: str, *, items: bool) -> 
     """Show what became of JOB: an id, a unique prefix of one, or the path of its checkpoint."""
     die_quietly()
     ledger = JobLedger.look(statedir.find(settings_of(ctx).checkpoints, job))
-
-    async def show() -> None:
-        await print_report(ledger, await summarize(ledger), style, items=items)
-
-    anyio.run(show)
+    anyio.run(partial(print_report, ledger, summarize_now(ledger), style, items=items))
 
 
 def die_quietly() -> None:

@@ -1,4 +1,4 @@
-"""What goes to stdout: plans and reports in every format, item by item without holding them all."""
+"""What goes to stdout: reports in every format, item by item without holding them all."""
 
 from __future__ import annotations
 
@@ -10,40 +10,8 @@ import orjson
 
 from engine.jobledger import JobLedger
 from engine.report import each_item
-from engine.spec import JobSpec
 
-from .show import csv_lines, item_line, plan_text, report_markdown, report_text
-
-
-async def print_plan(ledger: JobLedger, spec: JobSpec, style: str) -> None:
-    """A plan as text or as JSON."""
-    groups, chunks = await ledger.groups(), await ledger.chunks()
-    if style == "table":
-        click.echo(plan_text(spec, ledger.job, groups, chunks))
-        return
-    names = (
-        "job",
-        "spec",
-        "kind",
-        "state",
-        "completeness",
-        "unproven_because",
-        "in_scope",
-        "planned",
-        "kept",
-        "missing",
-        "pages",
-        "certificate",
-        "credits_estimated",
-        "credits_untold",
-        "canary",
-        "plan_hash",
-        "planned_at",
-        "origin",
-    )
-    facts = {name: ledger.job.get(name) for name in names}
-    listed = [{"group": group, "items": items, "chunks": cut} for group, items, cut in groups]
-    _line({**facts, "chunks": chunks, "groups": listed})
+from .show import csv_lines, item_line, report_markdown, report_text
 
 
 async def print_report(ledger: JobLedger, summary: dict[str, Any], style: str, *, items: bool) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 import anyio
 import rich_click as click
 
+from engine import held
 from engine import job as stages
 from engine.control import Control
 from engine.errors import CredentialsError, Exit, PausedError, RebatchError, SignalledError, StoppedError, UsageError
@@ -35,7 +36,7 @@ from .how import How
 from .loop import run
 from .options import Settings, attended
 from .progress import shown
-from .show import plan_text
+from .show_plan import plan_text
 
 _CODES = {signal.SIGINT: Exit.SIGINT, signal.SIGTERM: Exit.SIGTERM}
 
@@ -74,7 +75,7 @@ class Runner:
         self._same_origin(ledger)
         async with self._working(ledger, spec) as work:
             if self.how.decide:
-                await self._stage(work, self.how.decide)
+                await self._stage(work, held.release if self.how.decide == "release" else held.retry)
             await self._stage(work, stages.plan)
             state = ledger.job["state"]
             if state == "cancelled" or (state == "finished" and not await worth_another_look(ledger)):

@@ -1,8 +1,10 @@
-"""Small pieces of what is shown: numbers with their nouns, and texts from elsewhere in Markdown. Pure."""
+"""Small pieces of what is shown: numbers with their nouns, times, and texts from elsewhere. Pure."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from datetime import datetime
 
 from engine.text import harmless
 
@@ -22,3 +24,13 @@ def word(text: str) -> str:
 def code(text: str) -> str:
     """Text as a code span: no Markdown, no HTML, no table cell ends in it."""
     return "`" + (harmless(text).replace("`", "'").replace("|", "¦") or " ") + "`"
+
+
+def local(iso: str) -> str:
+    """A moment as the clocks of this machine show it."""
+    return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M}"
+
+
+def safe(lines: Iterable[str]) -> str:
+    """Lines as one text that does nothing to a terminal."""
+    return "\n".join(map(harmless, lines))

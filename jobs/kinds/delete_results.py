@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import orjson
 
 from engine.exchange import Request
-from engine.fates import ItemFate
-from engine.kind import Change, Evidence, Resource, Strict
+from engine.fates import Evidence, ItemFate
+from engine.kind import Change, Resource, Strict
 from engine.where import Row
 
 from ..api import RESULTS

@@ -17,8 +17,8 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSc
 from pydantic import Field as Option
 
 from engine.exchange import Request
-from engine.fates import ItemFate, Outcome
-from engine.kind import LARGEST, Change, Evidence, Id, Resource, Strict
+from engine.fates import Evidence, ItemFate, Outcome
+from engine.kind import LARGEST, Change, Id, Resource, Strict
 from engine.where import Row
 
 from ..api import RESULTS

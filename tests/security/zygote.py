@@ -16,7 +16,7 @@ from typing import Any
 
 DEADLINE_S = 20
 MODULES = (
-    "aiohttp", "apsw", "anyio._backends._asyncio", "engine.job", "engine.spec", "jobs.cli.job_commands", "jobs.cli.look_commands", "jobs.cli.main",
+    "aiohttp", "apsw", "anyio._backends._asyncio", "engine.job", "engine.spec", "jobs.cli.carrying", "jobs.cli.job_commands", "jobs.cli.look_commands", "jobs.cli.main",
     "jobs.cli.spec_commands", "jobs.kinds.delete_results", "jobs.kinds.evaluate_metrics", "jobs.results",
 )  # fmt: skip
 

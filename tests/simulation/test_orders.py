@@ -16,6 +16,7 @@ import pytest
 from engine import job as stages
 from engine import orders
 from engine.control import Control
+from engine.ear import LOOK_EVERY_S
 from engine.errors import PausedError, StoppedError, UsageError
 from engine.jobledger import JobLedger
 from engine.ledger import ENDED
@@ -159,7 +160,7 @@ def test_a_paused_job_finishes_what_is_in_flight_and_sends_nothing_until_it_goes
             async def other() -> None:
                 await until(lambda: len(writes(here)) >= 3)
                 order(here, PAUSED)
-                await anyio.sleep(orders.LOOK_EVERY_S + 3.1)
+                await anyio.sleep(LOOK_EVERY_S + 3.1)
                 before = here.sandbox.arrivals.total
                 ledger = books(here)
                 assert (await ledger.counts())["unsettled"] == 0, "what was in flight has finished"
@@ -190,7 +191,7 @@ def test_a_cancelled_job_sends_nothing_more_and_tells_what_it_did(tmp_path: Path
                 nonlocal sent
                 await until(lambda: len(writes(here)) >= 5)
                 order(here, CANCELLED)
-                await anyio.sleep(orders.LOOK_EVERY_S + 0.1)
+                await anyio.sleep(LOOK_EVERY_S + 0.1)
                 sent = len(writes(here))
 
             async with anyio.create_task_group() as group:
@@ -225,7 +226,7 @@ def test_a_job_cancelled_in_trouble_finds_out_what_became_of_what_was_sent(
             async def other() -> None:
                 await until(lambda: len(writes(here)) >= 4 + seed)
                 order(here, CANCELLED)
-                await anyio.sleep(orders.LOOK_EVERY_S + 0.3)
+                await anyio.sleep(LOOK_EVERY_S + 0.3)
                 sent.append(len(writes(here)))
 
             sent: list[int] = []
@@ -305,7 +306,7 @@ def test_a_throttled_job_keeps_to_the_new_rate_and_to_its_own_again(tmp_path: Pa
                     await until(lambda: not marks or len(writes(here)) >= 3)
                     await anyio.sleep(2)
                     order(here, Orders(rate=rate))
-                    await anyio.sleep(orders.LOOK_EVERY_S + 0.01)
+                    await anyio.sleep(LOOK_EVERY_S + 0.01)
                     marks.append(anyio.current_time())
                     await anyio.sleep(5)
 

@@ -67,7 +67,7 @@ def events(here: Machine) -> list[list[str]]:
 @pytest.fixture(autouse=True)
 def orders_are_looked_at_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job of hours would look ten thousand times."""
-    monkeypatch.setattr("engine.orders.LOOK_EVERY_S", 60.0)
+    monkeypatch.setattr("engine.ear.LOOK_EVERY_S", 60.0)
 
 
 def test_a_job_past_its_deadline_is_drained_told_and_left_to_be_resumed(in_memory: Path) -> None:

@@ -60,7 +60,7 @@ def test_in_a_year_of_nights_every_tick_has_one_fate_nothing_runs_twice_and_ever
     seed: int, in_memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through a leap day, both changes of three time zones, kills, stops, outages of 25 hours, clocks that are set."""
-    monkeypatch.setattr("engine.orders.LOOK_EVERY_S", 300.0)  # a job of hours would look ten thousand times
+    monkeypatch.setattr("engine.ear.LOOK_EVERY_S", 300.0)  # a job of hours would look ten thousand times
 
     async def scenario() -> None:
         begin = datetime(2028, 1, 1, tzinfo=BERLIN).timestamp()

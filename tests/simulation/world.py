@@ -21,11 +21,12 @@ from engine.client import Client
 from engine.errors import RebatchError
 from engine.flight import Flight
 from engine.jobledger import JobLedger
+from engine.ledger import PLAN_TTL_S
 from engine.pace import Pacer
 from engine.spec import JobSpec, parse_spec
 from engine.tasks import task_group
 from engine.transport import connect
-from engine.work import PLAN_TTL_S, Work
+from engine.work import Work
 from jobs import kinds
 from jobs.api import KEY_HEADER
 from jobs.sandbox.audit import evaluations, summary

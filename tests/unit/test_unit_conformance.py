@@ -9,8 +9,8 @@ import pytest
 
 from engine.conformance import check_kind
 from engine.exchange import Request
-from engine.fates import ItemFate
-from engine.kind import Evidence, Kind, Page, Resource
+from engine.fates import Evidence, ItemFate
+from engine.kind import Kind, Page, Resource
 from engine.where import Row
 from jobs import kinds
 from jobs.kinds.delete_results import DeleteResults

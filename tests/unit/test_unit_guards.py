@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from engine.checkpoint import SUFFIX, Checkpoint
 from engine.guards import check_guards, show_credits
 from engine.jobledger import JobLedger
-from engine.kind import CHUNK
-from engine.ledger import Chunk, Seen, Tally
+from engine.ledger import CHUNK, Chunk, Seen, Tally
 from engine.spec import Guards
 from engine.sql import rows
 

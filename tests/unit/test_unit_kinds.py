@@ -10,8 +10,9 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from engine.fates import ItemFate
-from engine.kind import CHUNK, Change, Evidence
+from engine.fates import Evidence, ItemFate
+from engine.kind import Change
+from engine.ledger import CHUNK
 from engine.where import OPERATORS, Row, parse_where
 from jobs import kinds
 from jobs.kinds.delete_results import DeleteResults

@@ -20,8 +20,7 @@ from engine.control import Control
 from engine.errors import UsageError
 from engine.fates import Fate, ItemFate, Outcome
 from engine.jobledger import JobLedger
-from engine.kind import CHUNK
-from engine.ledger import Chunk, Cut, Seen, StaleAttemptError, Tally
+from engine.ledger import CHUNK, Chunk, Cut, Seen, StaleAttemptError, Tally
 from engine.sql import as_json
 
 APPLIED = Outcome(Fate.APPLIED, 200)

@@ -20,9 +20,10 @@ from engine import orders
 from engine.backlog import Backlog
 from engine.client import Client
 from engine.control import Control
+from engine.ear import Ear
 from engine.errors import CheckpointError, PausedError, UsageError
 from engine.ledger import Chunk
-from engine.orders import Ear, Orders
+from engine.orders import Orders
 from engine.pace import Pacer
 from engine.progress import Progress
 from tests.virtual_time import run

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.fates import ItemFate
-from engine.kind import CHUNK, Evidence
+from engine.fates import Evidence, ItemFate
+from engine.ledger import CHUNK
 from engine.where import Row
 from jobs.kinds.delete_runs import DeleteRuns
 from jobs.kinds.export import ExportResults, ExportRuns

@@ -19,7 +19,8 @@ from engine.fates import ItemFate, explain
 from engine.spec import parse_spec
 from engine.text import harmless, spreadsheet
 from jobs import kinds
-from jobs.cli.show import COLUMNS, csv_lines, item_line, jobs_table, plan_text, report_markdown, report_text
+from jobs.cli.show import COLUMNS, csv_lines, item_line, jobs_table, report_markdown, report_text
+from jobs.cli.show_plan import plan_text
 
 HOSTILE = "\x1b[2J\x07\r\n\u202egnp.exe\u2066\u200b\x9b31m\x00=1+1|`a`<script>"
 CANARY = "ck_canary_9f8e7d6c5b4a"

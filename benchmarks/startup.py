@@ -1,0 +1,83 @@
+"""How long the command takes to begin: each command beside a Python that does nothing, in interleaved rounds."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .service import REBATCH, rebatch, sandbox
+
+ROUNDS = 15
+BARE = "python -c pass"
+COMMANDS = {
+    BARE: [sys.executable, "-c", "pass"],
+    "rebatch --help": [str(REBATCH), "--help"],
+    "rebatch version": [str(REBATCH), "version"],
+    "rebatch status": [str(REBATCH), "status"],
+    "rebatch list": [str(REBATCH), "list"],
+}
+SPEC = """\
+version: 1
+jobs:
+  - name: startup
+    resource: results
+    action: {type: evaluate_metrics, metrics: [11]}
+    limits: {rate: 5000/s, concurrency: 16, settle: 1s, verify: 0s}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a command took in all rounds, in milliseconds on the clock; `over` is what it took over Python itself."""
+
+    command: str
+    median: float
+    least: float
+    most: float
+    over: float
+
+
+def measure(rounds: int = ROUNDS) -> list[Row]:
+    """Every command in every round, looking at a folder with one finished job, all of Python's bytecode cached."""
+    with tempfile.TemporaryDirectory() as folder:
+        with sandbox("--results=1000") as url:
+            rebatch(url, SPEC, Path(folder), "run", "--yes")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment["REBATCH_STATE_DIR"] = folder
+        took: dict[str, list[float]] = {name: [] for name in COMMANDS}
+        for _ in range(1 + rounds):
+            for name, command in COMMANDS.items():
+                took[name].append(_once(command, environment, folder))
+    bare = statistics.median(took[BARE][1:])
+    return [_row(name, times[1:], bare) for name, times in took.items()]  # the first round fills the caches
+
+
+def _once(command: list[str], environment: dict[str, str], folder: str) -> float:
+    """The command from its start to its end, in milliseconds."""
+    began = time.perf_counter()
+    subprocess.run(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+    return 1000 * (time.perf_counter() - began)
+
+
+def _row(command: str, times: list[float], bare: float) -> Row:
+    median = statistics.median(times)
+    return Row(command, median, min(times), max(times), median - bare)
+
+
+def main() -> None:
+    """Print a row for each command."""
+    print(f"\nHow long commands take to begin, {ROUNDS} interleaved rounds (python -m benchmarks.startup)\n")
+    print(f"{'':18} {'ms, median (min–max)':>24} {'over Python':>12}")
+    for row in measure():
+        spread = f"{row.median:.0f} ({row.least:.0f}–{row.most:.0f})"
+        print(f"{row.command:18} {spread:>24} {row.over:>12.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
