@@ -156,6 +156,8 @@ class Skimmer:
         """Decode a page. Raises ValueError when it is not one."""
         try:
             page: Any = self._decoder.decode(body)
+        except msgspec.ValidationError:
+            raise ValueError("no “results” in it") from None
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         return _page(page.results, page.count, page.next)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -87,6 +88,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command and exit with its code."""
+    _occupy_standard_streams()
     settings = Settings()
     sys.stderr = Tolerant(sys.stderr, Redactor(secrets()))
     sys.unraisablehook = partial(_ignored, settings)
@@ -113,6 +115,15 @@ def main() -> None:
         raise
     except BaseException as error:  # noqa: BLE001 - the last resort: what is printed must not hold a secret
         sys.exit(_unexpected(settings, error))
+
+
+def _occupy_standard_streams() -> None:
+    """Let no file that is opened later be taken for a standard stream that was closed; libuv aborts when one closes it."""
+    for stream in range(3):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest descriptor that is free: this one
 
 
 def _told(settings: Settings, error: RebatchError) -> int:
