@@ -29,6 +29,7 @@ class Cost:
     cpu_s: float
     peak_mib: float
     said: str = ""  # on stdout
+    ended: int = 0  # its exit code
 
 
 @contextmanager
@@ -87,4 +88,4 @@ def measured(command: list[str], url: str, *, ends: Collection[int] = (0,)) -> C
         said.seek(0)
         if process.returncode not in ends:
             raise subprocess.CalledProcessError(process.returncode, command, said.read())
-        return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, said.read())
+        return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, said.read(), process.returncode)

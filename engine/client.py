@@ -69,12 +69,13 @@ class Client:
         """
         pressure = self.pacer.pressure
         lane = pressure.lane(request)
-        if self.pacer.held_s > 0 and not (lane is pressure.reads and await self.control.wait(self.pacer.silence)):
-            return None
+        while (departure := await self.pacer.leave()) is None:
+            if not (lane is pressure.reads and await self.control.wait(self.pacer.silence)):
+                return None
         turn = lane.breaker.begin()
         self.progress.requests += 1
         try:
-            reply = await self.transport.send(request)
+            reply = await self.transport.send(request, departure.gone)
         except BaseException:
             pressure.give_up(lane, turn)
             raise

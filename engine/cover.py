@@ -10,7 +10,7 @@ has its id in some certified interval, and that page held it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from math import ceil, inf
@@ -23,6 +23,9 @@ from .windows import HEAD, Window, aim, follow, last, overlap
 
 CAREFUL = 50  # rows that the first guess at where a gap went may go: what moved it is small, mostly
 FIRST_ROUND = 8  # windows of a span that are asked for before its density is known
+EARLY = 3  # looks that show the end of a list that stands still
+STILL = 8  # answers after which a list counts as one that stands still, if nothing was seen to change
+FAR = 16  # windows; where the end is nearer, it is not worth while to look there before
 
 
 class Span(NamedTuple):
@@ -68,6 +71,7 @@ class Coverage:
         self._end: float | None = None  # the row behind the span's last, once it was seen
         self._pitch = 1.0
         self._lost = False  # a window was behind the end, so the count is wrong
+        self._looked = 0  # looks at the end, or alone at the head, that were answered
 
     @property
     def complete(self) -> bool:
@@ -108,6 +112,7 @@ class Coverage:
         if not self._in_order(ids):
             return
         self.merged += 1
+        self._looked += not more or window == HEAD
         self._look(window, ids)
         self._certify(ids[-1], inf if window.start == 0 else ids[0], window.start + len(ids) - 1)
         self.ending.note(window.start, ids, count, more=more, asked=asked, answered=self.answers)
@@ -182,9 +187,21 @@ class Coverage:
             if lower is not None:
                 yield from map(self._again, self._close(upper, lower, width))
             elif self._now(upper.bottom.row) + 1 < self.count:
-                yield from self._descend(upper, width, self._remaining(upper, width))
+                windows = self._descend(upper, width, self._remaining(upper, width))
+                yield from self._with_the_end(windows, width) if self._whole else windows
             else:
                 yield self._again(self._finish(width))
+
+    def _with_the_end(self, windows: Iterable[Window], width: int) -> Iterator[Window]:
+        """Look at the end meanwhile: one such look has to wait for the other, and later nothing else would be under way."""
+        early, awaited = 0, self._looked
+        for window in windows:
+            still = self.answers > STILL and self.ending.still and self.ending.last is None
+            far = window.end + FAR * width < self.count
+            if still and far and early < EARLY and self._looked >= awaited:
+                early, awaited = early + 1, self._looked + 1
+                yield self._again(self._finish(width))
+            yield window
 
     def _close(self, upper: _Interval, lower: _Interval, width: int) -> Iterator[Window]:
         """What may close a gap: a window with the gap in its middle, as the list moves on until it is read; or several."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
 from random import Random
 
 import anyio
@@ -19,13 +22,30 @@ class Silence:
         self.until = float("-inf")  # on the event loop's clock
 
 
-class Pacer:
-    """Lets at most `rate` requests through in any window of one second, and none while the service asked for silence.
+SECOND = 1.009  # seconds that we take for one: on their way requests gain or lose some milliseconds on each other
+LEAK = 0.988  # of the rate: what is late once makes those after it late, and so they get on time again
+CATCH_UP_S = 0.08  # of requests that could have been sent meanwhile go out at once; what else was missed is lost
 
-    A bucket of capacity c that leaks r a second lets at most c + r through in any second. aiolimiter's obvious use,
-    `AsyncLimiter(rate, 1)`, has c = r = rate and lets nearly twice the rate through. Here c = 1 + 0.009 rate and
-    r = 0.985 rate: their sum stays below rate + 1, so no window carries more than the rate. The small capacity makes up
-    for late wake-ups, the rest of the rate for requests that overtake each other on their way.
+
+@dataclass(slots=True)
+class Departure:
+    """When a request is sent: at the earliest, until it is `gone`. A new connection may take a while to open."""
+
+    at: float
+    clock: Callable[[], float]
+
+    def gone(self) -> None:
+        """Note that it is on its way now."""
+        self.at = self.clock()
+
+
+class Pacer:
+    """Lets at most `rate` requests leave in any window of one second, and none while the service asked for silence.
+
+    In two steps, since between them an intent is made durable, which may take a while. `wait` spaces requests evenly:
+    a bucket that holds little and leaks at the rate. `leave` is asked just before a request is sent: it leaves a second
+    after the one that is `rate` before it, however unevenly they come. aiolimiter's obvious use alone,
+    `AsyncLimiter(rate, 1)`, lets nearly twice the rate through in the first second.
     """
 
     def __init__(
@@ -41,10 +61,11 @@ class Pacer:
         self._silence = silence or Silence()
         self._changing_until = float("-inf")
         self._queueing: set[anyio.CancelScope] = set()
+        self._left: deque[Departure] = deque()
         self._set(rate)
 
     async def wait(self, lane: Lane | None = None) -> None:
-        """Return when the next request may be sent; with a lane, not while the service fails in it."""
+        """Return when it is the turn of the next request; with a lane, not while the service fails in it."""
         if lane is None:
             await self._pace()
             return
@@ -57,6 +78,18 @@ class Pacer:
                 raise
             if self.pressure.passed(lane, turn):
                 return
+
+    async def leave(self) -> Departure | None:
+        """Return when a request whose turn it is may be sent: at once, mostly. None if silence was asked for."""
+        if self.held_s > 0:
+            return None
+        left, now = self._left, self._clock()
+        departure = Departure(max(now, left[0].at + SECOND) if len(left) == left.maxlen else now, self._clock)
+        left.append(departure)
+        if departure.at > now:
+            await anyio.sleep(departure.at - now)
+            departure.gone()
+        return departure if self.held_s <= 0 else None
 
     @property
     def held_s(self) -> float:
@@ -75,19 +108,20 @@ class Pacer:
     def change(self, rate: float) -> None:
         """Go on at another rate, also for those who wait already. A silence that was asked for stays.
 
-        The new bucket counts as full: what has just passed at the old rate is followed by a gap of the new one.
+        What has just passed at the old rate is followed by a gap of the new one.
         """
         if rate == self.rate:
             return
         self._set(rate)
-        self._changing_until = self._clock() + self._limiter.time_period
+        self._changing_until = self._clock() + 1 / rate
         for scope in self._queueing:
             scope.cancel()
 
     def _set(self, rate: float) -> None:
-        capacity = 1 + 0.009 * rate
         self.rate = rate
-        self._limiter = AsyncLimiter(capacity, capacity / (0.985 * rate))
+        capacity = 1 + CATCH_UP_S * rate
+        self._limiter = AsyncLimiter(capacity, capacity / (LEAK * rate))
+        self._left = deque(self._left, maxlen=ceil(rate))
 
     async def _pace(self) -> None:
         while True:

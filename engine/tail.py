@@ -47,6 +47,11 @@ class Ending:
         self._sure: list[_Look] = []  # between equal heads
 
     @property
+    def still(self) -> bool:
+        """Whether nothing was seen to change."""
+        return self._needed == NEEDED and not self.moving
+
+    @property
     def wants_head(self) -> bool:
         """Whether the next look should be at the head; else it should be at the end."""
         enough = len(self._sure) + len(self._looks) >= self._needed

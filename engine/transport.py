@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -48,9 +48,9 @@ class Transport:
         self._reading = 0  # bytes of the answers that are being read now
         self._timeout_s = timeout_s
 
-    async def send(self, request: Request) -> Reply:
-        """Send once. Never raises for what the network or the service does: that is in the reply."""
-        seen = _Seen()
+    async def send(self, request: Request, gone: Callable[[], None] = lambda: None) -> Reply:
+        """Send once; `gone` is called when it goes out. Never raises for what the network or the service does: that is in the reply."""
+        seen = _Seen(gone)
         try:
             with anyio.fail_after(self._timeout_s):
                 return self._clean(seen, await self._exchange(request, seen))
@@ -107,6 +107,7 @@ class Transport:
 class _Seen:
     """What was seen of one exchange so far."""
 
+    gone: Callable[[], None]
     sent: bool = False  # the request's headers, at least
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -137,6 +138,7 @@ async def connect(
 
 async def _note_sent(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
     context.trace_request_ctx.sent = True
+    context.trace_request_ctx.gone()
 
 
 def _inflater(encoding: str) -> zlib._Decompress | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -82,9 +83,10 @@ class Service(Transport):
         self._flying: list[_Flight] = []
         self._fickle: int | None = None
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: Request, gone: Callable[[], None] = lambda: None) -> Reply:
         """Take the request up; `_turn` moves it on by a query at a time."""
         assert request.query is not None
+        gone()
         self.requests += 1
         loop = asyncio.get_running_loop()
         size = min(int(request.query["page_size"]), self.storm.largest)

@@ -320,3 +320,18 @@ def test_everything_is_a_span_without_ends() -> None:
     coverage.add(Window(1, 100), TOP, 1000, more=True)
     window = next(iter(coverage.wanted(100)))
     assert window.start < 100 < window.end
+
+
+@pytest.mark.parametrize("count", [5_000, 20_000])
+def test_the_end_of_a_long_list_that_stands_still_is_proven_while_it_is_read(count: int) -> None:
+    """One round, no look at the end after it: nothing else would be under way then."""
+    coverage, ids = Coverage(), range(count, 0, -1)
+
+    def answer(window: Window) -> None:
+        coverage.add(window, ids[window.start : window.end], count, more=window.end < count)
+
+    answer(Window(1, 100))
+    for window in coverage.wanted(100):
+        answer(window)
+    assert coverage.complete
+    assert coverage.again == 3

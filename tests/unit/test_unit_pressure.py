@@ -175,7 +175,7 @@ def test_a_probe_that_never_begins_does_not_shut_the_gate_for_good() -> None:
     """Whoever passed and had nothing to send after all; whoever was cancelled in the queue."""
 
     async def main() -> None:
-        pacer = Pacer(1, dice=Random(1))
+        pacer = Pacer(0.9, dice=Random(1))
         await pacer.wait()
         await fail(pacer.pressure, WRITE)
         with anyio.move_on_after(1):

@@ -349,7 +349,7 @@ def test_the_certificate_says_how_the_walk_went() -> None:
     assert json.loads(json.dumps(how.certificate)) == {
         "intervals": listing.requests,
         "pages": listing.requests,
-        "again": 2,
+        "again": 3,
         "asked_width": 100,
         "width": 50,
         "clamped": True,
