@@ -13,6 +13,10 @@ from aiolimiter import AsyncLimiter
 
 from .pressure import Lane, Pressure
 
+SECOND = 1.009  # seconds that we take for one: on their way requests gain or lose some milliseconds on each other
+LEAK = 0.988  # of the rate: a little slower than `SECOND` allows, so that what was late once does not stay late
+CATCH_UP_S = 0.08  # of requests that could have been sent meanwhile go out at once; what else was missed is lost
+
 
 class Silence:
     """What a service has asked of everybody who uses a key at it: the gates of all jobs may share one."""
@@ -20,11 +24,6 @@ class Silence:
     def __init__(self) -> None:
         """Nothing has been asked yet."""
         self.until = float("-inf")  # on the event loop's clock
-
-
-SECOND = 1.009  # seconds that we take for one: on their way requests gain or lose some milliseconds on each other
-LEAK = 0.988  # of the rate: what is late once makes those after it late, and so they get on time again
-CATCH_UP_S = 0.08  # of requests that could have been sent meanwhile go out at once; what else was missed is lost
 
 
 @dataclass(slots=True)
