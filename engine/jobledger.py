@@ -262,8 +262,7 @@ class JobLedger:
 
     async def confirm(self, measures: Mapping[int, float | None]) -> None:
         """Confirm items, with what was measured of each."""
-        values = [(measure, item) for item, measure in measures.items()]
-        await self.checkpoint.write(lambda db: db.executemany(sql.CONFIRM, values))
+        await self.checkpoint.write(lambda db: sql.confirm(db, measures))
 
     async def meet(self, shown: Mapping[int, str], look: int) -> None:
         """Note that look number `look` met these accepted items, could not confirm them, and what each showed."""
