@@ -33,10 +33,10 @@ def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
 
     The answer is the facts as they were noted, with the plan's hash.
     """
+    # `seq` counts by itself what comes in order; `row_number()` would cost as much again as the sort.
     db.execute("""
-        INSERT INTO item (seq, id, grp, parent, fingerprint, before)
-        SELECT row_number() OVER (ORDER BY grp DESC, id DESC), id, grp, parent, fingerprint, measure
-        FROM seen WHERE selected""")
+        INSERT INTO item (id, grp, parent, fingerprint, before)
+        SELECT id, grp, parent, fingerprint, measure FROM seen WHERE selected ORDER BY grp DESC, id DESC""")
     groups = db.execute(
         "SELECT grp, min(seq), max(seq) FROM item GROUP BY grp ORDER BY 2"
     )  # as many as there are results
@@ -75,11 +75,9 @@ def keep(db: apsw.Connection, last: int, *, each: bool) -> int:
 def _add_missing(db: apsw.Connection) -> None:
     """Whatever the scope names has a fate: what was not found is left out, in a chunk of its own behind the others."""
     behind = int(rows(db, "SELECT coalesce(max(seq), 0) FROM item")[0][0])
-    db.execute(
-        """INSERT INTO item (seq, id, grp, fingerprint) SELECT ? + row_number() OVER (ORDER BY id), id, -1, 'null'
-            FROM wanted WHERE id NOT IN (SELECT id FROM seen)""",
-        (behind,),
-    )
+    db.execute("""
+        INSERT INTO item (id, grp, fingerprint)
+        SELECT id, -1, 'null' FROM wanted WHERE id NOT IN (SELECT id FROM seen) ORDER BY id""")
     if missing := db.changes():
         db.execute(
             "INSERT INTO chunk (first, last, grp, fate, error) VALUES (?, ?, -1, ?, ?)",
