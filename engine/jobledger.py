@@ -61,9 +61,9 @@ class JobLedger:
 
     # -- planning
 
-    async def clear_seen(self) -> None:
+    async def begin_walk(self) -> None:
         """Begin the walk anew."""
-        await self.checkpoint.write(lambda db: sql.rows(db, "DELETE FROM seen"))
+        await self.checkpoint.write(plansql.begin_walk)
 
     async def see(self, rows: Sequence[Seen]) -> None:
         """Keep rows of the walk; a row read again replaces what was read before."""

@@ -13,6 +13,13 @@ from .fates import ItemFate
 from .ledger import CHUNK
 from .sql import note, rows
 
+# Every row in scope, once. `credits` is NULL where a row does not tell its cost. Of those that are `among`, the ones of each
+# `per` with the largest `by` are kept. Temporary, since a walk that was cut short is worth nothing: it is not synced, leaves no
+# room unused in the checkpoint, and goes with the process. SQLite puts it under SQLITE_TMPDIR, TMPDIR or /var/tmp.
+_SEEN = """
+    CREATE TEMP TABLE seen (
+        id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL, measure REAL,
+        parent INTEGER, among INTEGER NOT NULL, per, by)"""
 TALLY = """
     SELECT count(*), count(*) FILTER (WHERE selected), total(credits) FILTER (WHERE selected),
         count(*) FILTER (WHERE selected AND credits IS NULL) FROM seen"""
@@ -51,6 +58,12 @@ def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
     noted = {**facts, "plan_hash": plan_hash(db)}
     note(db, noted)
     return noted
+
+
+def begin_walk(db: apsw.Connection) -> None:
+    """Forget what any earlier walk has seen."""
+    db.execute("DROP TABLE IF EXISTS seen")
+    db.execute(_SEEN)
 
 
 def want(db: apsw.Connection, ids: Iterable[int]) -> int:

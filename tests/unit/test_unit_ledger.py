@@ -53,6 +53,7 @@ async def plan(book: JobLedger, groups: dict[int, int]) -> int:
     """Freeze a plan of so many items in each group; the answer is how many they are. Ids are 10, 20, 30, …."""
     numbers = (group for group, size in groups.items() for _ in range(size))
     rows = [Seen(10 * (index + 1), group, as_json(["completed", "t", 0.5])) for index, group in enumerate(numbers)]
+    await book.begin_walk()
     await book.see(rows)
     await book.freeze(planned=len(rows), in_scope=len(rows))
     return len(rows)
@@ -87,6 +88,7 @@ def test_a_plan_is_cut_into_chunks_that_hold_each_item_once(groups: dict[int, in
 
 
 async def _sees_again(book: JobLedger) -> None:
+    await book.begin_walk()
     await book.see([Seen(1, 0, '["old"]'), Seen(2, 0, None), Seen(3, 0, '["x"]')])
     await book.see([Seen(1, 0, '["new"]'), Seen(2, 0, '["now selected"]'), Seen(3, 0, None)])
     assert await book.tally() == Tally(3, 2)
