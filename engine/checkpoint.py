@@ -245,7 +245,8 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except apsw.FullError:
-        raise CheckpointError(f"{path}: the disk is full.", "Make room, then resume; nothing is lost.") from None
+        room = "Make room, there or where temporary files go (TMPDIR or /var/tmp)"
+        raise CheckpointError(f"{path}: the disk is full.", f"{room}, then resume; nothing is lost.") from None
     except apsw.IOError as error:
         remedy = "Mend the disk or make room, then resume; nothing is lost."
         raise CheckpointError(f"{path}: writing failed ({error}).", remedy) from None
