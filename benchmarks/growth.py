@@ -33,7 +33,7 @@ jobs:
     action: {type: evaluate_metrics, metrics: [11]}
     limits: {rate: 10000/s, concurrency: 16, settle: 1s, verify: 0s}
 """
-PLOT = Path(__file__).with_name("growth.svg")
+PLOT, DOCUMENT = Path(__file__).with_name("growth.svg"), Path(__file__).with_name("growth.md")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,69 +117,64 @@ def table(rows: Sequence[Row]) -> str:
         "| items | plan: CPU µs each | wall µs each | run: CPU µs each | wall µs each | peak MiB: plan | run "
         "| checkpoint: bytes each | resume s | status s | report s |"
     )
-    lines = [head, "| ---: " * (head.count("|") - 1) + "|"]
-    for row in others:
-        costs = [(row.plan, start.plan), (row.run, start.run)]
-        each = [
-            f"{_each(row, start, ours - its):.1f}"
-            for now, first in costs
-            for ours, its in ((now.cpu_s, first.cpu_s), (now.wall_s, first.wall_s))
-        ]
-        resume = "–" if row.resume_s is None else f"{row.resume_s:.2f}"
-        cells = [
-            f"{row.items:,}",
-            *each,
-            f"{row.plan.peak_mib:.0f}",
-            f"{row.run.peak_mib:.0f}",
-            f"{row.stored / row.items:.0f}",
-            resume,
-            f"{row.status_s:.2f}",
-            f"{row.report_s:.2f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    told = f"A job of one item: plan {start.plan.cpu_s:.2f} s, run {start.run.cpu_s:.2f} s of CPU; taken off the columns of each item."
-    return "\n".join([*lines, "", told])
+    told = f"A job of one item takes {start.plan.cpu_s:.2f} s of CPU to plan and {start.run.cpu_s:.2f} s to run: taken off."
+    return "\n".join([head, "| ---: " * (head.count("|") - 1) + "|", *(_line(row, start) for row in others), "", told])
+
+
+def _line(row: Row, start: Row) -> str:
+    cells = [
+        f"{row.items:,}",
+        *(f"{spent:.1f}" for spent in _each(row, start)),
+        f"{row.plan.peak_mib:.0f}",
+        f"{row.run.peak_mib:.0f}",
+        f"{row.stored / row.items:.0f}",
+        "–" if row.resume_s is None else f"{row.resume_s:.2f}",
+        f"{row.status_s:.2f}",
+        f"{row.report_s:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _each(row: Row, start: Row) -> tuple[float, ...]:
+    """µs for each item beyond the start: CPU and wall of the plan, then of the run."""
+    both = ((row.plan, start.plan), (row.run, start.run))
+    spent = [used for ours, its in both for used in (ours.cpu_s - its.cpu_s, ours.wall_s - its.wall_s)]
+    return tuple(1e6 * used / (row.items - start.items) for used in spent)
 
 
 def picture(rows: Sequence[Row]) -> str:
     """CPU for each item, and peak memory, as SVG."""
     start, *others = rows
-    items = [row.items for row in others]
-    cpu = Panel(
-        "CPU for each item, µs",
-        (
-            Curve("plan", [_each(row, start, row.plan.cpu_s - start.plan.cpu_s) for row in others]),
-            Curve("run", [_each(row, start, row.run.cpu_s - start.run.cpu_s) for row in others]),
-        ),
-    )
-    memory = Panel(
-        "Peak memory, MiB",
-        (
-            Curve("plan", [row.plan.peak_mib for row in others]),
-            Curve("run", [row.run.peak_mib for row in others]),
-        ),
-    )
-    return svg(items, "items", (cpu, memory))
-
-
-def _each(row: Row, start: Row, seconds: float) -> float:
-    return 1e6 * seconds / (row.items - start.items)
+    plan, _, run, _ = zip(*(_each(row, start) for row in others), strict=True)
+    peaks = [[row.plan.peak_mib for row in others], [row.run.peak_mib for row in others]]
+    cpu = Panel("CPU for each item, µs", (Curve("plan", plan), Curve("run", run)))
+    memory = Panel("Peak memory, MiB", (Curve("plan", peaks[0]), Curve("run", peaks[1])))
+    return svg([row.items for row in others], "items", (cpu, memory))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every size, print the table, and draw it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=1_000_000, metavar="ITEMS")
-    parser.add_argument("--folder", help="where there is room: 400 bytes for each item, for a while")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--folder", help="where there is room: 300 bytes for each item, for a while")
+    parser.add_argument("--write", action="store_true", help=f"put what is found into {DOCUMENT.name} and {PLOT.name}")
+    asked = parser.parse_args(arguments)
     rows = []
     print("\nHow cost grows: plan and evaluate every result (python -m benchmarks.growth)\n", flush=True)
     for size in SIZES:
-        if size <= options.largest:
-            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        if size <= asked.largest:
+            with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
                 rows.append(measure(size, Path(folder)))
     print(table(rows))
-    PLOT.write_text(picture(rows), encoding="utf-8")
+    if asked.write:
+        DOCUMENT.write_text(_page(rows), encoding="utf-8")
+        PLOT.write_text(picture(rows), encoding="utf-8")
+
+
+def _page(rows: Sequence[Row]) -> str:
+    command = f"python -m benchmarks.growth --largest {rows[-1].items} --write"
+    shown = f"![CPU for each item and peak memory, by the number of items]({PLOT.name})"
+    return "\n\n".join(["# How cost grows", f"Written by `{command}`.", shown, table(rows)]) + "\n"
 
 
 if __name__ == "__main__":
