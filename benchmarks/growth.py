@@ -7,7 +7,6 @@ process takes to start is measured with a job of one item, and taken off what is
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import tempfile
@@ -17,14 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+
+from engine.ledger import CHUNK
 
 from .plot import Curve, Panel, svg
-from .service import REBATCH, Cost, environment, measured, stub
+from .service import ON_THE_FIRST, REBATCH, Cost, environment, measured, stub, tally
 
 SIZES = (1, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 FEWEST = 10_000  # items of a job that can be killed in the middle: of fewer, all requests are under way at once
-CHUNK = 100
 SPEC = """\
 version: 1
 jobs:
@@ -53,8 +52,7 @@ def measure(items: int, folder: Path) -> Row:
     """Plan a job of so many items and run it; run a copy of it, too, which is killed in the middle and resumed."""
     spec, whole, killed = folder / "growth.yaml", folder / "whole", folder / "killed"
     spec.write_text(SPEC, encoding="utf-8")
-    service = (f"--results={items}", "--cpu=1")
-    with stub(*service) as url:
+    with stub(f"--results={items}") as url:
         plan = measured(_command(whole, "plan", str(spec), "-q"), url)
         (checkpoint,) = whole.glob("*.rebatch")
         killed.mkdir()
@@ -65,7 +63,7 @@ def measure(items: int, folder: Path) -> Row:
     shutil.rmtree(whole)
     resume_s = None
     if items >= FEWEST:
-        with stub(*service, f"--port={urlsplit(url).port}") as url:  # a job goes on where it was planned
+        with stub(f"--results={items}", f"--port={urlsplit(url).port}") as url:  # a job goes on where it was planned
             resume_s = _resume_s(url, killed, checkpoint.stem, items // CHUNK)
     shutil.rmtree(killed)
     return Row(items, plan, run, stored, resume_s, status.wall_s, report.wall_s)
@@ -90,7 +88,7 @@ def _resume_s(url: str, folder: Path, job: str, chunks: int) -> float:
 def _under_way(url: str, command: list[str]) -> Iterator[Callable[[Callable[[], bool]], None]]:
     """A process that is killed in the end; what is given waits until something is so."""
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, env=environment(url), stdout=quiet, stderr=quiet) as process:
+    with subprocess.Popen([*ON_THE_FIRST, *command], env=environment(url), stdout=quiet, stderr=quiet) as process:
 
         def until(so: Callable[[], bool]) -> None:
             while not so():
@@ -105,9 +103,8 @@ def _under_way(url: str, command: list[str]) -> Iterator[Callable[[Callable[[], 
 
 
 def _asked(url: str, *methods: str) -> int:
-    with urlopen(f"{url}/tally", timeout=60) as answer:
-        tally = json.load(answer)
-    return sum(tally[method]["requests"] for method in methods)
+    told = tally(url)
+    return sum(told[method]["requests"] for method in methods)
 
 
 def table(rows: Sequence[Row]) -> str:
