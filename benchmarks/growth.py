@@ -1,35 +1,177 @@
-"""How cost grows with the number of results: CPU for each, peak memory, size of the checkpoint."""
+"""How cost grows with the number of results: time, CPU, memory, the checkpoint, and how soon a killed job goes on.
+
+`python -m benchmarks.growth --largest 10000000` plans and evaluates every result of lists of up to ten million. What a
+process takes to start is measured with a job of one item, and taken off what is shown for each item.
+"""
 
 from __future__ import annotations
 
+import argparse
+import shutil
+import subprocess
 import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from .service import rebatch, sandbox
+from engine.ledger import CHUNK
 
-SIZES = (1_000, 10_000, 100_000, 1_000_000)
+from .plot import Curve, Panel, svg
+from .service import ON_THE_FIRST, REBATCH, Cost, environment, measured, stub, tally
+
+SIZES = (1, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+FEWEST = 10_000  # items of a job that can be killed in the middle: of fewer, all requests are under way at once
 SPEC = """\
 version: 1
 jobs:
   - name: growth
     resource: results
     action: {type: evaluate_metrics, metrics: [11]}
-    limits: {rate: 5000/s, concurrency: 16, settle: 1s, verify: 0s}
+    limits: {rate: 10000/s, concurrency: 16, settle: 1s, verify: 0s}
 """
+PLOT, DOCUMENT = Path(__file__).with_name("growth.svg"), Path(__file__).with_name("growth.md")
 
 
-def main() -> None:
-    """Plan and run a job on worlds of every size; print a row for each."""
-    print("\nHow cost grows: plan and evaluate every result (python -m benchmarks.growth)\n")
-    print(f"{'results':>10} {'wall s':>8} {'CPU µs/result':>14} {'peak MiB':>9} {'checkpoint B/result':>20}")
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a job of so many items cost: to plan it, to run it, to keep it, to go on with it, to be told of it."""
+
+    items: int
+    plan: Cost
+    run: Cost
+    stored: int  # bytes of the checkpoint
+    resume_s: float | None  # from `resume` to the first request, after a kill in the middle
+    status_s: float
+    report_s: float
+
+
+def measure(items: int, folder: Path) -> Row:
+    """Plan a job of so many items and run it; run a copy of it, too, which is killed in the middle and resumed."""
+    spec, whole, killed = folder / "growth.yaml", folder / "whole", folder / "killed"
+    spec.write_text(SPEC, encoding="utf-8")
+    with stub(f"--results={items}") as url:
+        plan = measured(_command(whole, "plan", str(spec), "-q"), url)
+        (checkpoint,) = whole.glob("*.rebatch")
+        killed.mkdir()
+        shutil.copy(checkpoint, killed)
+        run = measured(_command(whole, "run", checkpoint.stem, "--yes", "-q"), url)
+        status, report = (measured(_command(whole, told, checkpoint.stem), url) for told in ("status", "report"))
+    stored = sum(path.stat().st_size for path in whole.glob("*.rebatch*"))
+    shutil.rmtree(whole)
+    resume_s = None
+    if items >= FEWEST:
+        with stub(f"--results={items}", f"--port={urlsplit(url).port}") as url:  # a job goes on where it was planned
+            resume_s = _resume_s(url, killed, checkpoint.stem, items // CHUNK)
+    shutil.rmtree(killed)
+    return Row(items, plan, run, stored, resume_s, status.wall_s, report.wall_s)
+
+
+def _command(folder: Path, *arguments: str) -> list[str]:
+    return [str(REBATCH), *arguments, f"--state-dir={folder}"]
+
+
+def _resume_s(url: str, folder: Path, job: str, chunks: int) -> float:
+    """Kill a run when half of its chunks have been sent; seconds from `resume` to the first request."""
+    with _under_way(url, _command(folder, "run", job, "--yes", "-q")) as until:
+        until(lambda: _asked(url, "post") > chunks // 2)
+    before = _asked(url, "get", "post")
+    began = time.monotonic()
+    with _under_way(url, _command(folder, "resume", job, "-q")) as until:
+        until(lambda: _asked(url, "get", "post") > before)
+        return time.monotonic() - began
+
+
+@contextmanager
+def _under_way(url: str, command: list[str]) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """A process that is killed in the end; what is given waits until something is so."""
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*ON_THE_FIRST, *command], env=environment(url), stdout=quiet, stderr=quiet) as process:
+
+        def until(so: Callable[[], bool]) -> None:
+            while not so():
+                if process.poll() is not None:
+                    raise RuntimeError(f"{command[1]} ended with {process.returncode} before it was killed")
+                time.sleep(0.01)
+
+        try:
+            yield until
+        finally:
+            process.kill()
+
+
+def _asked(url: str, *methods: str) -> int:
+    told = tally(url)
+    return sum(told[method]["requests"] for method in methods)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown. The first row is the start, which is taken off the others."""
+    start, *others = rows
+    head = (
+        "| items | plan: CPU µs each | wall µs each | run: CPU µs each | wall µs each | peak MiB: plan | run "
+        "| checkpoint: bytes each | resume s | status s | report s |"
+    )
+    told = f"A job of one item takes {start.plan.cpu_s:.2f} s of CPU to plan and {start.run.cpu_s:.2f} s to run: taken off."
+    return "\n".join([head, "| ---: " * (head.count("|") - 1) + "|", *(_line(row, start) for row in others), "", told])
+
+
+def _line(row: Row, start: Row) -> str:
+    cells = [
+        f"{row.items:,}",
+        *(f"{spent:.1f}" for spent in _each(row, start)),
+        f"{row.plan.peak_mib:.0f}",
+        f"{row.run.peak_mib:.0f}",
+        f"{row.stored / row.items:.0f}",
+        "–" if row.resume_s is None else f"{row.resume_s:.2f}",
+        f"{row.status_s:.2f}",
+        f"{row.report_s:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _each(row: Row, start: Row) -> tuple[float, ...]:
+    """µs for each item beyond the start: CPU and wall of the plan, then of the run."""
+    both = ((row.plan, start.plan), (row.run, start.run))
+    spent = [used for ours, its in both for used in (ours.cpu_s - its.cpu_s, ours.wall_s - its.wall_s)]
+    return tuple(1e6 * used / (row.items - start.items) for used in spent)
+
+
+def picture(rows: Sequence[Row]) -> str:
+    """CPU for each item, and peak memory, as SVG."""
+    start, *others = rows
+    plan, _, run, _ = zip(*(_each(row, start) for row in others), strict=True)
+    peaks = [[row.plan.peak_mib for row in others], [row.run.peak_mib for row in others]]
+    cpu = Panel("CPU for each item, µs", (Curve("plan", plan), Curve("run", run)))
+    memory = Panel("Peak memory, MiB", (Curve("plan", peaks[0]), Curve("run", peaks[1])))
+    return svg([row.items for row in others], "items", (cpu, memory))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure every size, print the table, and draw it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--largest", type=int, default=1_000_000, metavar="ITEMS")
+    parser.add_argument("--folder", help="where there is room: 300 bytes for each item, for a while")
+    parser.add_argument("--write", action="store_true", help=f"put what is found into {DOCUMENT.name} and {PLOT.name}")
+    asked = parser.parse_args(arguments)
+    rows = []
+    print("\nHow cost grows: plan and evaluate every result (python -m benchmarks.growth)\n", flush=True)
     for size in SIZES:
-        with sandbox(f"--results={size}") as url, tempfile.TemporaryDirectory() as folder:
-            cost = rebatch(url, SPEC, Path(folder), "run", "--yes")
-            stored = sum(path.stat().st_size for path in Path(folder).glob("*.rebatch"))
-        print(
-            f"{size:>10,} {cost.wall_s:>8.1f} {1e6 * cost.cpu_s / size:>14.1f} {cost.peak_mib:>9.1f} {stored / size:>20.0f}",
-            flush=True,
-        )
+        if size <= asked.largest:
+            with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+                rows.append(measure(size, Path(folder)))
+    print(table(rows))
+    if asked.write:
+        DOCUMENT.write_text(_page(rows), encoding="utf-8")
+        PLOT.write_text(picture(rows), encoding="utf-8")
+
+
+def _page(rows: Sequence[Row]) -> str:
+    command = f"python -m benchmarks.growth --largest {rows[-1].items} --write"
+    shown = f"![CPU for each item and peak memory, by the number of items]({PLOT.name})"
+    return "\n\n".join(["# How cost grows", f"Written by `{command}`.", shown, table(rows)]) + "\n"
 
 
 if __name__ == "__main__":

@@ -76,12 +76,16 @@ def rebatch(url: str, spec: str, state_dir: Path, *command: str) -> Cost:
     return measured([str(REBATCH), command[0], str(path), *command[1:], "-q", f"--state-dir={state_dir}"], url)
 
 
+def environment(url: str) -> dict[str, str]:
+    """What the command is told of the service at `url`."""
+    return {**os.environ, "CEKURA_API_URL": url, "CEKURA_API_KEY": KEY}
+
+
 def measured(command: list[str], url: str, *, ends: Collection[int] = (0,)) -> Cost:
     """Run a command to its end, on the first processor. Raises CalledProcessError when it ends otherwise than with `ends`."""
-    environment = {**os.environ, "CEKURA_API_URL": url, "CEKURA_API_KEY": KEY}
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen([*ON_THE_FIRST, *command], env=environment, stdout=said)
+        process = subprocess.Popen([*ON_THE_FIRST, *command], env=environment(url), stdout=said)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall_s = time.monotonic() - began

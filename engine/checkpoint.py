@@ -30,16 +30,12 @@ T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
 
 APPLICATION_ID = 0x72656261  # "reba"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SUFFIX = ".rebatch"
 _SCHEMA = """
 CREATE TABLE job (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
--- While walking: every row in scope, once. Gone when the plan is made. `credits` is NULL where a row does not tell its cost.
--- Of those that are `among`, the ones of each `per` with the largest `by` are kept. `wanted` are the ids that the scope names.
-CREATE TABLE seen (
-    id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL, measure REAL,
-    parent INTEGER, among INTEGER NOT NULL, per, by);
+-- The ids that the scope names. Gone when the plan is made.
 CREATE TABLE wanted (id INTEGER PRIMARY KEY);
 
 -- The plan. `fate` and `error` are set only where an item differs from its chunk. `met` is the latest look, while
@@ -249,7 +245,8 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except apsw.FullError:
-        raise CheckpointError(f"{path}: the disk is full.", "Make room, then resume; nothing is lost.") from None
+        room = "Make room, there or where temporary files go (TMPDIR or /var/tmp)"
+        raise CheckpointError(f"{path}: the disk is full.", f"{room}, then resume; nothing is lost.") from None
     except apsw.IOError as error:
         remedy = "Mend the disk or make room, then resume; nothing is lost."
         raise CheckpointError(f"{path}: writing failed ({error}).", remedy) from None

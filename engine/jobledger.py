@@ -61,9 +61,9 @@ class JobLedger:
 
     # -- planning
 
-    async def clear_seen(self) -> None:
+    async def begin_walk(self) -> None:
         """Begin the walk anew."""
-        await self.checkpoint.write(lambda db: sql.rows(db, "DELETE FROM seen"))
+        await self.checkpoint.write(plansql.begin_walk)
 
     async def see(self, rows: Sequence[Seen]) -> None:
         """Keep rows of the walk; a row read again replaces what was read before."""
@@ -262,8 +262,7 @@ class JobLedger:
 
     async def confirm(self, measures: Mapping[int, float | None]) -> None:
         """Confirm items, with what was measured of each."""
-        values = [(measure, item) for item, measure in measures.items()]
-        await self.checkpoint.write(lambda db: db.executemany(sql.CONFIRM, values))
+        await self.checkpoint.write(lambda db: sql.confirm(db, measures))
 
     async def meet(self, shown: Mapping[int, str], look: int) -> None:
         """Note that look number `look` met these accepted items, could not confirm them, and what each showed."""

@@ -11,6 +11,9 @@ import apsw
 from .errors import CheckpointError
 
 BUSY_MS = 5000
+LOG_BYTES = (
+    16 << 20
+)  # of a WAL at rest: one that a large transaction left would be written again by whoever resumes after a kill
 _PIECE = 1 << 20
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how proc(5) writes a blank in a path
 _NETWORK = {
@@ -47,6 +50,7 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     mode, synchronous = ("DELETE", "EXTRA") if on_network(path) else ("WAL", "FULL")
     connection.pragma("journal_mode", mode)  # two statements in one `execute` would leave the second undone
     connection.pragma("synchronous", synchronous)
+    connection.pragma("journal_size_limit", LOG_BYTES)
 
 
 def write_again(wal: Path) -> None:

@@ -13,6 +13,13 @@ from .fates import ItemFate
 from .ledger import CHUNK
 from .sql import note, rows
 
+# Every row in scope, once. `credits` is NULL where a row does not tell its cost. Of those that are `among`, the ones of each
+# `per` with the largest `by` are kept. Temporary, since a walk that was cut short is worth nothing: it is not synced, leaves no
+# room unused in the checkpoint, and goes with the process. SQLite puts it under SQLITE_TMPDIR, TMPDIR or /var/tmp.
+_SEEN = """
+    CREATE TEMP TABLE seen (
+        id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL, measure REAL,
+        parent INTEGER, among INTEGER NOT NULL, per, by)"""
 TALLY = """
     SELECT count(*), count(*) FILTER (WHERE selected), total(credits) FILTER (WHERE selected),
         count(*) FILTER (WHERE selected AND credits IS NULL) FROM seen"""
@@ -33,10 +40,10 @@ def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
 
     The answer is the facts as they were noted, with the plan's hash.
     """
+    # `seq` counts by itself what comes in order; `row_number()` would cost as much again as the sort.
     db.execute("""
-        INSERT INTO item (seq, id, grp, parent, fingerprint, before)
-        SELECT row_number() OVER (ORDER BY grp DESC, id DESC), id, grp, parent, fingerprint, measure
-        FROM seen WHERE selected""")
+        INSERT INTO item (id, grp, parent, fingerprint, before)
+        SELECT id, grp, parent, fingerprint, measure FROM seen WHERE selected ORDER BY grp DESC, id DESC""")
     groups = db.execute(
         "SELECT grp, min(seq), max(seq) FROM item GROUP BY grp ORDER BY 2"
     )  # as many as there are results
@@ -51,6 +58,12 @@ def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
     noted = {**facts, "plan_hash": plan_hash(db)}
     note(db, noted)
     return noted
+
+
+def begin_walk(db: apsw.Connection) -> None:
+    """Forget what any earlier walk has seen."""
+    db.execute("DROP TABLE IF EXISTS seen")
+    db.execute(_SEEN)
 
 
 def want(db: apsw.Connection, ids: Iterable[int]) -> int:
@@ -75,11 +88,9 @@ def keep(db: apsw.Connection, last: int, *, each: bool) -> int:
 def _add_missing(db: apsw.Connection) -> None:
     """Whatever the scope names has a fate: what was not found is left out, in a chunk of its own behind the others."""
     behind = int(rows(db, "SELECT coalesce(max(seq), 0) FROM item")[0][0])
-    db.execute(
-        """INSERT INTO item (seq, id, grp, fingerprint) SELECT ? + row_number() OVER (ORDER BY id), id, -1, 'null'
-            FROM wanted WHERE id NOT IN (SELECT id FROM seen)""",
-        (behind,),
-    )
+    db.execute("""
+        INSERT INTO item (id, grp, fingerprint)
+        SELECT id, -1, 'null' FROM wanted WHERE id NOT IN (SELECT id FROM seen) ORDER BY id""")
     if missing := db.changes():
         db.execute(
             "INSERT INTO chunk (first, last, grp, fate, error) VALUES (?, ?, -1, ?, ?)",

@@ -61,7 +61,7 @@ def _summary(ledger: JobLedger, state: str | None, db: apsw.Connection) -> dict[
         "archive": {"path": job["archive"], "rows": job.get("archived", 0)} if job.get("archive") else None,
         "files": reportsql.files(db),
         "accepted": _accepted(counts[ItemFate.ACCEPTED], reportsql.shown(db)),
-        "change": _change(job.get("measured"), db),
+        "change": _change(job.get("measured"), db) if counts[ItemFate.CONFIRMED] else None,
         "orders": asdict(known(ledger.checkpoint.path)),
         "requests": ledger.progress.requests,
         "retries": ledger.progress.retries,

@@ -77,8 +77,10 @@ def change(db: apsw.Connection, movers: int) -> tuple[tuple[Any, ...], list[tupl
     First: how many items, mean before, mean after, how many improved, how many fell. Then id, before and after of
     as many `movers` in each direction, the improvements first.
     """
-    both = [row for statement in (_IMPROVED, _FELL) for row in rows(db, statement, (movers,))]
-    return rows(db, _CHANGE)[0], both
+    (whole,) = rows(db, _CHANGE)
+    *_, improved, fell = whole
+    told = ([_IMPROVED] if improved else []) + ([_FELL] if fell else [])  # each reads the whole plan
+    return whole, [row for statement in told for row in rows(db, statement, (movers,))]
 
 
 def reasons(db: apsw.Connection, limit: int = 10) -> list[tuple[str, str, int]]:

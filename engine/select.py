@@ -40,7 +40,7 @@ class Selected:
 async def see_all(work: Work) -> Selected:
     """Keep in the checkpoint what each item in scope is to the plan. Raises UsageError for a manifest with mistakes."""
     spec, ledger = work.spec, work.ledger
-    await ledger.clear_seen()
+    await ledger.begin_walk()
     work.progress.begin("planning")
     named = await _name(work)
     seer = _Seer(work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -55,7 +55,11 @@ _UNMET = f"coalesce(fate, (SELECT fate FROM chunk WHERE {CHUNK_OF_ITEM})) = 'acc
 UNMET = f"SELECT id FROM item WHERE {_UNMET} ORDER BY seq * 2654435761 % 4294967296 LIMIT ?2"  # from anywhere
 HIDDEN = "hidden"  # what an item shows that the key in use cannot see
 HIDE_UNMET = f"UPDATE item SET fate='accepted', met=?1, shows='{HIDDEN}' WHERE {_UNMET}"
-CONFIRM = "UPDATE item SET fate='confirmed', error=NULL, after=? WHERE id=?"
+_CONFIRM = "UPDATE item SET fate='confirmed', error=NULL, after=? WHERE id=?"
+_ACCEPTED_CHUNKS = f"""
+    SELECT DISTINCT first, last FROM item JOIN chunk ON {CHUNK_OF_ITEM}
+    WHERE item.id IN (SELECT value FROM json_each(?)) AND chunk.fate = 'accepted'"""
+_LACKS_CONFIRMATION = "SELECT 1 FROM item WHERE seq BETWEEN ? AND ? AND fate IS NOT 'confirmed' LIMIT 1"
 MEET = "UPDATE item SET fate='accepted', met=?, shows=? WHERE id=?"
 RELEASED = "released by a person"
 SETTLE = f"""
@@ -218,6 +222,15 @@ def retry_held(db: apsw.Connection, fingerprints: dict[int, list[Any]], apart: A
         )
         db.executemany(again, [(as_json(mark), item, first, last) for item, mark in fingerprints.items()])
     _go_back(db, "working", "finished", "verifying")
+
+
+def confirm(db: apsw.Connection, measures: Mapping[int, float | None]) -> None:
+    """Confirm items, with what was measured of each. Where that makes a chunk whole the chunk says so: few have fates of their own."""
+    db.executemany(_CONFIRM, [(measure, item) for item, measure in measures.items()])
+    for first, last in rows(db, _ACCEPTED_CHUNKS, (as_json(list(measures)),)):
+        if not rows(db, _LACKS_CONFIRMATION, (first, last)):
+            db.execute("UPDATE chunk SET fate='confirmed' WHERE first=?", (first,))
+            db.execute("UPDATE item SET fate=NULL WHERE seq BETWEEN ? AND ?", (first, last))
 
 
 def fold(db: apsw.Connection) -> None:

@@ -120,6 +120,7 @@ async def scripted(folder: Path, dice: Random) -> None:
     path = ledger.checkpoint.path
     ledger = await _again(ledger, path, dice, 0.2)
     items = dice.randint(250, 420)
+    await ledger.begin_walk()
     for start in range(0, items, 100):
         await ledger.see(
             [

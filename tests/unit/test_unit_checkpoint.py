@@ -18,7 +18,7 @@ import pytest
 from engine.checkpoint import APPLICATION_ID, SUFFIX, Checkpoint
 from engine.errors import CheckpointError, LockedError, UsageError
 from engine.lock import lock_path, owner
-from engine.opening import on_network
+from engine.opening import LOG_BYTES, on_network
 
 
 @pytest.fixture
@@ -74,6 +74,22 @@ def test_a_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(CheckpointError, match="--state-dir"):
         Checkpoint.create(tmp_path / "file" / f"a{SUFFIX}")
+
+
+def test_the_log_of_a_large_transaction_does_not_stay_large(path: Path) -> None:
+    """Whoever resumes after a kill writes the whole of it again."""
+
+    async def use() -> None:
+        checkpoint = Checkpoint.create(path)
+        await checkpoint.write(put("large", "x" * (2 * LOG_BYTES)))
+        wal = path.with_name(f"{path.name}-wal")
+        assert wal.stat().st_size > LOG_BYTES
+        await checkpoint.write(put("a"))
+        assert wal.stat().st_size <= LOG_BYTES
+        assert keys(checkpoint) == {"large", "a"}
+        checkpoint.close()
+
+    anyio.run(use)
 
 
 def test_commits_are_synced_and_in_wal(path: Path) -> None:

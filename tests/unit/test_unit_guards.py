@@ -141,6 +141,7 @@ def test_the_canary_travels_in_chunks_of_its_own(groups: dict[int, int], canary:
     async def use(book: JobLedger) -> None:
         ids = iter(range(1, 10_000))
         seen = [Seen(next(ids), group, '["x"]') for group, size in groups.items() for _ in range(size)]
+        await book.begin_walk()
         await book.see(seen)
         await book.freeze(planned=len(seen), canary=canary)
         cut = await chunks(book)
@@ -157,6 +158,7 @@ def test_costs_are_added_up_over_what_is_selected() -> None:
     """A row read again counts once, as it was last; what is not selected costs nothing."""
 
     async def use(book: JobLedger) -> None:
+        await book.begin_walk()
         await book.see(
             [Seen(1, 0, '["x"]', 0.4), Seen(2, 0, '["x"]', None), Seen(3, 0, None, 9.0), Seen(4, 0, '["x"]', 5.0)]
         )
@@ -184,6 +186,7 @@ def test_whatever_is_changed_in_a_plan_changes_its_hash(change: str) -> None:
     """Items, their order, groups and fingerprints, the spec, the origin; and only these."""
 
     async def use(book: JobLedger) -> None:
+        await book.begin_walk()
         await book.see([Seen(number, 0, '["x"]') for number in range(1, 20)])
         await book.freeze(planned=19)
         made = book.job["plan_hash"]

@@ -86,6 +86,7 @@ async def test_where_it_is_not_known_whose_last_ones_they_are_all_are_kept(tmp_p
     spec = read("keep: {last: 1, per: agent_id}")
     ledger = await create(tmp_path, spec, origin="http://127.0.0.1", source="test")
     places = [(1, 101, 5), (2, 101, 6), (3, 102, 7), (4, None, 8), (5, None, 9), (6, 101, None)]
+    await ledger.begin_walk()
     await ledger.see([Seen(item, 0, '["x"]', among=True, per=per, by=by) for item, per, by in places])
     assert await ledger.keep(1, each=True) == 5
     assert await ledger.tally() == Tally(in_scope=6, selected=1)

@@ -21,7 +21,7 @@ from engine.errors import UsageError
 from engine.fates import Fate, ItemFate, Outcome
 from engine.jobledger import JobLedger
 from engine.ledger import CHUNK, Chunk, Cut, Seen, StaleAttemptError, Tally
-from engine.sql import as_json
+from engine.sql import as_json, rows
 
 APPLIED = Outcome(Fate.APPLIED, 200)
 REFUSED = Outcome(Fate.REJECTED, 400, "400 Bad Request: no")
@@ -53,6 +53,7 @@ async def plan(book: JobLedger, groups: dict[int, int]) -> int:
     """Freeze a plan of so many items in each group; the answer is how many they are. Ids are 10, 20, 30, …."""
     numbers = (group for group, size in groups.items() for _ in range(size))
     rows = [Seen(10 * (index + 1), group, as_json(["completed", "t", 0.5])) for index, group in enumerate(numbers)]
+    await book.begin_walk()
     await book.see(rows)
     await book.freeze(planned=len(rows), in_scope=len(rows))
     return len(rows)
@@ -87,6 +88,7 @@ def test_a_plan_is_cut_into_chunks_that_hold_each_item_once(groups: dict[int, in
 
 
 async def _sees_again(book: JobLedger) -> None:
+    await book.begin_walk()
     await book.see([Seen(1, 0, '["old"]'), Seen(2, 0, None), Seen(3, 0, '["x"]')])
     await book.see([Seen(1, 0, '["new"]'), Seen(2, 0, '["now selected"]'), Seen(3, 0, None)])
     assert await book.tally() == Tally(3, 2)
@@ -207,6 +209,44 @@ def test_verifying_confirms_what_is_gone_and_folds_whole_chunks() -> None:
         assert (counts["confirmed"], counts["failed"], counts["accepted"]) == (147, 2, 1)
         assert await book.reasons() == [("failed", "still there", 2)]
         assert [item for _, item, _ in await book.next_accepted(0, 999)] == [30]
+
+    run(use)
+
+
+def test_confirming_what_makes_a_chunk_whole_needs_no_fates_of_items() -> None:
+    """Else each count would go through every item that was read back, and so would the end, in one transaction."""
+
+    async def use(book: JobLedger) -> None:
+        await plan(book, {1: 250})
+        for chunk in await chunks(book):
+            await book.record(await book.begin(chunk, 1.0), chunk, APPLIED, ItemFate.ACCEPTED, 2.0)
+        ids = [item["id"] for item in await book.items()]
+        for start in range(0, 240, 60):
+            await book.confirm(dict.fromkeys(ids[start : start + 60], 0.5))
+            apart = await book.checkpoint.read(
+                lambda db: rows(db, "SELECT seq, fate FROM item WHERE fate IS NOT NULL ORDER BY seq")
+            )
+            assert (await book.counts())["confirmed"] == start + 60
+        assert apart == [(seq, "confirmed") for seq in range(201, 241)]
+        assert {item["after"] for item in (await book.items())[:240]} == {0.5}
+
+    run(use)
+
+
+def test_what_a_walk_has_seen_takes_no_room_in_the_checkpoint() -> None:
+    """Nor is it there when the job is opened again: a walk that was cut short is worth nothing."""
+
+    async def use(book: JobLedger) -> None:
+        def pages() -> Any:
+            return book.checkpoint.read_now(lambda db: db.pragma("page_count"))
+
+        await book.begin_walk()
+        before = pages()
+        await book.see([Seen(number, 0, '["x"]') for number in range(1, 20_000)])
+        assert await book.tally() == Tally(19_999, 19_999)
+        assert pages() <= before + 1
+        await book.begin_walk()
+        assert await book.tally() == Tally(0, 0)
 
     run(use)
 

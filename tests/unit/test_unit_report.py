@@ -32,6 +32,7 @@ async def _job(book: JobLedger, measures: list[tuple[float | None, float | None]
         job="ab12cd34", spec="nightly", kind="evaluate_metrics", state="verifying",
         measured=measured, created_at=NOW, started_at=NOW, finished_at=None,
     )  # fmt: skip
+    await book.begin_walk()
     await book.see([Seen(index, 0, '["x"]', measure=before) for index, (before, _) in enumerate(measures, 1)])
     await book.freeze(planned=len(measures), in_scope=len(measures))
     for chunk in await chunks(book):
