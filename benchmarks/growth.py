@@ -32,7 +32,7 @@ jobs:
     action: {type: evaluate_metrics, metrics: [11]}
     limits: {rate: 10000/s, concurrency: 16, settle: 1s, verify: 0s}
 """
-PLOT, DOCUMENT = Path(__file__).with_name("growth.svg"), Path(__file__).with_name("growth.md")
+PLOT = Path(__file__).with_name("growth.svg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,29 +149,25 @@ def picture(rows: Sequence[Row]) -> str:
     return svg([row.items for row in others], "items", (cpu, memory))
 
 
+def measure_all(largest: int, folder: str | None = None) -> list[Row]:
+    """Every size up to `largest`; `folder` is where there is room."""
+    rows = []
+    for size in SIZES:
+        if size <= largest:
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                rows.append(measure(size, Path(place)))
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every size, print the table, and draw it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=1_000_000, metavar="ITEMS")
     parser.add_argument("--folder", help="where there is room: 300 bytes for each item, for a while")
-    parser.add_argument("--write", action="store_true", help=f"put what is found into {DOCUMENT.name} and {PLOT.name}")
     asked = parser.parse_args(arguments)
-    rows = []
-    print("\nHow cost grows: plan and evaluate every result (python -m benchmarks.growth)\n", flush=True)
-    for size in SIZES:
-        if size <= asked.largest:
-            with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-                rows.append(measure(size, Path(folder)))
+    rows = measure_all(asked.largest, asked.folder)
     print(table(rows))
-    if asked.write:
-        DOCUMENT.write_text(_page(rows), encoding="utf-8")
-        PLOT.write_text(picture(rows), encoding="utf-8")
-
-
-def _page(rows: Sequence[Row]) -> str:
-    command = f"python -m benchmarks.growth --largest {rows[-1].items} --write"
-    shown = f"![CPU for each item and peak memory, by the number of items]({PLOT.name})"
-    return "\n\n".join(["# How cost grows", f"Written by `{command}`.", shown, table(rows)]) + "\n"
+    PLOT.write_text(picture(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,14 +71,14 @@ def _row(command: str, times: list[float], bare: float) -> Row:
     return Row(command, median, min(times), max(times), median - bare)
 
 
-def main() -> None:
-    """Print a row for each command."""
-    print(f"\nHow long commands take to begin, {ROUNDS} interleaved rounds (python -m benchmarks.startup)\n")
-    print(f"{'':18} {'ms, median (min–max)':>24} {'over Python':>12}")
-    for row in measure():
-        spread = f"{row.median:.0f} ({row.least:.0f}–{row.most:.0f})"
-        print(f"{row.command:18} {spread:>24} {row.over:>12.0f}", flush=True)
+def table(rows: Sequence[Row]) -> str:
+    """As Markdown."""
+    lines = ["| command | ms, median (least–most) | over Python |", "| --- | ---: | ---: |"]
+    lines += [
+        f"| `{row.command}` | {row.median:.0f} ({row.least:.0f}–{row.most:.0f}) | {row.over:.0f} |" for row in rows
+    ]
+    return "\n".join([*lines, "", f"{ROUNDS} interleaved rounds, looking at a folder with one finished job."])
 
 
 if __name__ == "__main__":
-    main()
+    print(table(measure()))
