@@ -6,4 +6,4 @@ from . import growth, makespan
 
 if __name__ == "__main__":
     makespan.main()
-    growth.main()
+    growth.main(["--largest", "10000000"])
