@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .service import REBATCH, rebatch, sandbox
+from .service import REBATCH, rebatch, stub
 
 ROUNDS = 15
 BARE = "python -c pass"
@@ -47,7 +47,7 @@ class Row:
 def measure(rounds: int = ROUNDS) -> list[Row]:
     """Every command in every round, looking at a folder with one finished job, all of Python's bytecode cached."""
     with tempfile.TemporaryDirectory() as folder:
-        with sandbox("--results=1000") as url:
+        with stub("--results=1000") as url:
             rebatch(url, SPEC, Path(folder), "run", "--yes")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment["REBATCH_STATE_DIR"] = folder
