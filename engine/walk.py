@@ -154,19 +154,25 @@ class _Walker:
     async def _fetch(self, window: Window, dials: int | None = None) -> None:
         self.pages += 1
         asked = self.coverage.answers
-        reply = await self._client.read(self._resource.page(self._scope, window.page, window.size), dials)
-        if reply.status == NOT_FOUND:
-            if window.page == 1 or not self._resource.is_own_404(reply.body):
-                raise ServiceError("There is no such list at the service (404).", "Check the API address.")
+        page = await self._ask(window, dials)
+        if page is None:
             self.coverage.miss(window)
             return
-        page = self._decode(reply.body)
         ids = [row["id"] for row in page.rows]
         if page.more and 0 < len(ids) < window.size and self._is_clamped(len(ids)):
             self.width = min(self.width, len(ids))
             window = Window(window.page, len(ids))  # it began where a page of this size begins
         self.coverage.add(window, ids, page.count, more=page.more, asked=asked)
         await self._sink(page)
+
+    async def _ask(self, window: Window, dials: int | None) -> Page | None:
+        """The page, or None when the list ends before it. The answer's body is not kept until the page is stored."""
+        reply = await self._client.read(self._resource.page(self._scope, window.page, window.size), dials)
+        if reply.status != NOT_FOUND:
+            return self._decode(reply.body)
+        if window.page == 1 or not self._resource.is_own_404(reply.body):
+            raise ServiceError("There is no such list at the service (404).", "Check the API address.")
+        return None
 
     def _is_clamped(self, rows: int) -> bool:
         """Whether the service gives no more rows in a page; else the list became shorter between COUNT and SELECT."""
