@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from .exchange import Request
@@ -123,6 +124,18 @@ def _groups(case: _Case) -> Iterator[str]:
             yield "`group` must be the same for the same row"
 
 
+def _reads(case: _Case) -> Iterator[str]:
+    """Where a kind says which fields it reads, pages are decoded with no others."""
+    kind = case.kind
+    if kind.reads is None:
+        return
+    for row in case.rows:
+        part = {key: value for key, value in row.items() if key in {"id", *kind.reads}}
+        for told in (kind.group, partial(kind.cost, case.action), kind.measure):
+            if told(part) != told(row):
+                yield f"`reads` leaves out a field of item {row['id']} that `group`, `cost` or `measure` reads"
+
+
 def _fingerprints(case: _Case) -> Iterator[str]:
     """They are kept as JSON, and compared with those of rows that were read later."""
     for row in case.rows:
@@ -180,7 +193,7 @@ def _pages(case: _Case) -> Iterator[str]:
     if first == second:
         yield "`page` must ask for the page and the size that it is told"
     for body in GARBAGE:
-        for read in (resource.read_page, resource.skim_page, resource.read_by_id):
+        for read in (resource.read_page, resource.reader(()), resource.read_by_id):
             try:
                 read(body)
             except ValueError:
@@ -265,6 +278,7 @@ _CHECKS: tuple[Check, ...] = (
     _is_described,
     _has_a_schema,
     _groups,
+    _reads,
     _fingerprints,
     _measures,
     _bears_odd_rows,

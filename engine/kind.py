@@ -6,7 +6,7 @@ Both are small. Everything that is the same for every kind (walking, pacing, ret
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
@@ -81,9 +81,9 @@ class Resource(ABC):
     def read_page(self, body: bytes) -> Page:
         """Decode a page. Raises ValueError when it is not one."""
 
-    def skim_page(self, body: bytes) -> Page:
-        """The same where no item is read in full: rows need no more than `fields`, `fingerprint`, `items` and kinds read."""
-        return self.read_page(body)
+    def reader(self, fields: Collection[str]) -> Callable[[bytes], Page]:  # noqa: ARG002 - for those that can read less
+        """What decodes pages where rows need no more than these fields, and what `fingerprint`, `items` and `parent` read."""
+        return self.read_page
 
     @abstractmethod
     def by_id(self, ids: Sequence[int]) -> Request:
@@ -140,6 +140,9 @@ class Kind(ABC):
     irreversible: ClassVar[bool] = False  # a person types the number of items before it runs
     grouped_by: ClassVar[str] = ""  # what the number of a group is to a person; empty when there is one group only
     measured: ClassVar[str] = ""  # what `measure` is to a person; empty when there is nothing to measure
+    reads: ClassVar[Collection[str] | None] = (
+        None  # the fields that `group`, `cost` and `measure` read; None: perhaps all
+    )
 
     @abstractmethod
     def describe(self, action: Any) -> str:

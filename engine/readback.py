@@ -162,8 +162,8 @@ async def _by_walking(work: Work, ids: frozenset[int], group: int) -> Rows:
     kind = work.spec.kind
     scope = kind.narrow(work.spec.scope, group) if isinstance(kind, Change) else work.spec.scope
     span = Span(min(ids), max(ids), work.rows_behind.get(group, 0))
-    exports = not isinstance(kind, Change)
-    walked = await walk(work.client, kind.resource, scope, keep, work.spec.limits.concurrency, span=span, whole=exports)
+    read = work.spec.reader if isinstance(kind, Change) else None
+    walked = await walk(work.client, kind.resource, scope, keep, work.spec.limits.concurrency, span=span, read=read)
     work.rows_behind[group] = walked.row
     return found
 

@@ -82,7 +82,7 @@ async def _count_if_by_id(work: Work, named: int) -> int | None:
     if reply.status == NOT_FOUND:
         raise ServiceError("There is no such list at the service (404).", "Check the API address.")
     try:
-        count = resource.skim_page(reply.body).count
+        count = resource.read_page(reply.body).count
     except ValueError as error:
         raise ServiceError(f"The service's answer is not a list of {resource.name}: {error}.") from None
     return count if named <= _OVERLAP * count / CHUNK else None
@@ -104,7 +104,8 @@ class _Seer:
             work.progress.done = min(page.count, work.progress.done + len(page.rows))
             await self._see(await items_of(work, page.rows, fields))
 
-        return await walk(work.client, resource, spec.scope, keep, spec.limits.concurrency, FIRST_CONTACT_DIALS)
+        concurrency, read = spec.limits.concurrency, spec.reader
+        return await walk(work.client, resource, spec.scope, keep, concurrency, FIRST_CONTACT_DIALS, read=read)
 
     async def ask(self, named: int, listed: int) -> Walked:
         """See all by asking for each that is named."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from math import isfinite
@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from .errors import UsageError
 from .keep import Keep, Keeping, read_keep
-from .kind import LARGEST, Kind, Resource, Strict
+from .kind import LARGEST, Kind, Page, Resource, Strict
 from .notices.notify import Notify
 from .schedule.fitness import unfit
 from .schedule.when import Schedule
@@ -119,6 +119,12 @@ class JobSpec:
     def fields(self) -> set[str]:
         """The fields that it takes to tell what is selected and what is kept."""
         return named(self.raw.get("where")) | (self.keep.fields if self.keep else set())
+
+    @property
+    def reader(self) -> Callable[[bytes], Page]:
+        """What decodes pages for the plan, and for looking at items again: of each row no more than is needed for that."""
+        reads, resource = self.kind.reads, self.kind.resource
+        return resource.read_page if reads is None else resource.reader({*self.fields, *reads})
 
 
 class SpecError(UsageError):

@@ -96,7 +96,8 @@ class _Look:
             await self._note(rows, await work.ledger.accepted(rows))
 
         scope = self._kind.resource.lasting(work.spec.scope)
-        walked = await walk(work.client, self._kind.resource, scope, meet, work.spec.limits.concurrency)
+        resource, concurrency = self._kind.resource, work.spec.limits.concurrency
+        walked = await walk(work.client, resource, scope, meet, concurrency, read=work.spec.reader)
         if not self._gone_is_done:
             return True
         if not self._own_key:

@@ -49,18 +49,17 @@ async def walk(
     dials: int | None = None,
     *,
     span: Span | None = None,
-    whole: bool = False,
+    read: Callable[[bytes], Page] | None = None,
 ) -> Walked:
     """Read the whole list into `sink`, or what it has of a span of ids; other rows may come with it.
 
-    With `whole`, rows have all that the list tells.
+    `read` decodes pages where not all that the list tells of a row is needed.
 
     Try to connect `dials` times at most for the first page. Where a span cannot be certified the whole list is read, as
     often as a list that cannot be certified is.
     Raises ServiceError when a page cannot be had: a part is never taken for all.
     """
-    read = resource.read_page if whole else resource.skim_page
-    walker = _Walker(client, resource, scope, sink, concurrency, span or EVERYTHING, read)
+    walker = _Walker(client, resource, scope, sink, concurrency, span or EVERYTHING, read or resource.read_page)
     await walker.probe(dials)
     unproven = await walker.certify()
     if unproven:

@@ -6,7 +6,7 @@ the list has none the detail is asked for, and what a summary lacks is completed
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import orjson
@@ -17,7 +17,7 @@ from engine.ledger import CHUNK
 from engine.where import Field, Row, Type
 
 from .api import RUNS_IN_BULK
-from .results import Results, Scope, Skimmer, checked, plain, text, time, truth, whole
+from .results import Results, Scope, checked, plain, skimming, text, time, truth, whole
 
 STATUSES = ("running", "completed", "failed", "pending", "in_progress", "evaluating", "in_queue", "timeout")
 ALIASES = {"agent_id": "agent", "created_at": "timestamp"}  # fields that the service calls otherwise
@@ -51,7 +51,7 @@ FIELDS: Mapping[str, Field] = {
     "executed_at": Field(Type.TIME, time("executed_at")),
 }
 _RESULTS = Results()
-_skimmer = Skimmer(("id", "name", "agent", "total_runs_count", "runs"))
+_skim = skimming(("id", "name", "agent", "total_runs_count", "runs"))
 _counted = whole("total_runs_count")
 
 
@@ -71,9 +71,9 @@ class Runs(Resource):
         """A page of results."""
         return _RESULTS.read_page(body)
 
-    def skim_page(self, body: bytes) -> Page:
+    def reader(self, fields: Collection[str]) -> Callable[[bytes], Page]:  # noqa: ARG002 - a run has few, and is kept whole
         """The runs of each result, and what they take over from it."""
-        return _skimmer.read(body)
+        return _skim
 
     def items(self, listed: Row) -> Sequence[Row] | None:
         """The runs of a result, with what it knows of them; None when it does not show them, or fewer than it counts."""

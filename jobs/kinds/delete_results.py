@@ -6,7 +6,7 @@ tells that something was deleted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 import orjson
@@ -29,6 +29,7 @@ class DeleteResults(Change):
     Action: ClassVar[type[Strict]] = Backup
     irreversible: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True
+    reads: ClassVar[Collection[str]] = ()
     unmoved: ClassVar[ItemFate] = ItemFate.FAILED
 
     def describe(self, action: Any) -> str:  # noqa: ARG002 - the same for every action

@@ -6,7 +6,7 @@ under way at a time, and one whose answer was lost is read back before it is sen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 import orjson
@@ -29,6 +29,7 @@ class DeleteRuns(Change):
     Action: ClassVar[type[Strict]] = Backup
     irreversible: ClassVar[bool] = True
     repeatable: ClassVar[bool] = False
+    reads: ClassVar[Collection[str]] = ("result",)
     one_at_a_time: ClassVar[bool] = True
     grouped_by: ClassVar[str] = "result"
     unmoved: ClassVar[ItemFate] = ItemFate.FAILED

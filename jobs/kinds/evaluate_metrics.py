@@ -7,7 +7,7 @@ job id to ask for; that a result was taken shows in its `status` and `updated_at
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -90,6 +90,7 @@ class EvaluateMetrics(Change):
     repeatable: ClassVar[bool] = False
     grouped_by: ClassVar[str] = "agent"
     measured: ClassVar[str] = "success rate"
+    reads: ClassVar[Collection[str]] = ("agent", "completed_runs_count", "failed_runs_count", "success_rate")
     unmoved: ClassVar[ItemFate] = (
         ItemFate.ACCEPTED
     )  # a result without a completed or failed run has nothing to evaluate

@@ -59,6 +59,7 @@ class _ResultsAction(_Action):
 class _Export(Export):
     """What both have in common."""
 
+    reads: ClassVar[Collection[str]] = ()
     not_columns: ClassVar[Collection[str]] = {"agent_id"}  # fields that a row does not have by this name
 
     def describe(self, action: Any) -> str:  # noqa: ARG002 - where to is told beside it

@@ -101,6 +101,10 @@ class _Paid(EvaluateMetrics):
         return -1.0
 
 
+class _ReadsMore(EvaluateMetrics):
+    reads: ClassVar[Sequence[str]] = ("agent", "success_rate")
+
+
 class _Brittle(DeleteResults):
     def group(self, row: Row) -> int:
         return len(row["name"].strip()) * 0
@@ -182,6 +186,7 @@ BROKEN: Mapping[type[Any], str] = {
     _NewEachTime: "`fingerprint` must be",
     _TooGood: "`measure` must be",
     _Paid: "`cost` must be",
+    _ReadsMore: "`reads` leaves out a field",
     _Brittle: "bears_odd_rows: AttributeError",
     _SamePage: "`page` must ask for the page",
     _ReadsAnything: "`read_page` must raise ValueError",
