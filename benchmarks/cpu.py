@@ -10,11 +10,13 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .service import REBATCH, measured, stub, tally
+from .without import OPTIMISATIONS
 
 ROUNDS = 5
 PEERS = Path(__file__).parent / "peers"
@@ -54,10 +56,11 @@ def measure(rounds: int = ROUNDS) -> list[Row]:
         for key, contestant in contestants.items():
             figures[key].append(contestant())
     bare = {request: statistics.median(figures[request, "bare aiohttp loop, tuned"]) for request, _ in figures}
-    return [
+    found = [
         Row(request, client, (middle := statistics.median(each)), min(each), max(each), middle / bare[request])
         for (request, client), each in figures.items()
     ]
+    return sorted(found, key=lambda row: (row.request, row.median))
 
 
 def table(rows: list[Row]) -> str:
@@ -76,10 +79,17 @@ def _contestants() -> Iterator[tuple[tuple[str, str], Measure]]:
     yield (page, "the same, and orjson decodes"), lambda: _peer("bare.py", "decoded", 500, 2_500)
     yield (page, "rebatch: walk, decode, select, store, certify"), _rebatch_walk
     yield (page, "rebatch: the same, and freeze the plan"), _rebatch_plan
-    yield (page, "the vendor's SDK"), lambda: _peer("sdk_requests.py", "pages", 20, 220)
+    yield (page, "the vendor's SDK, one by one"), lambda: _peer("sdk_requests.py", "pages", 20, 220)
+    yield (page, "the vendor's SDK, async, 32 at once"), lambda: _peer("sdk_requests.py", "pages", 50, 450, "async")
     yield (chunk, "bare aiohttp loop, tuned"), lambda: _peer("bare.py", "chunks", 2_000, 12_000)
     yield (chunk, "rebatch: durable intent, send, durable outcome"), _rebatch_run
-    yield (chunk, "the vendor's SDK"), lambda: _peer("sdk_requests.py", "chunks", 50, 550)
+    yield (chunk, "the vendor's SDK, one by one"), lambda: _peer("sdk_requests.py", "chunks", 50, 550)
+    yield (chunk, "the vendor's SDK, async, 32 at once"), lambda: _peer("sdk_requests.py", "chunks", 50, 450, "async")
+    for each in OPTIMISATIONS:
+        command = [sys.executable, "-m", "benchmarks.without", each]
+        yield (page, f"rebatch without {each}"), partial(_rebatch_walk, command)
+        if each != "skimming":  # which is of pages
+            yield (chunk, f"rebatch without {each}"), partial(_rebatch_run, command)
     if shutil.which("wrk"):
         yield (page, "wrk, the limit of the machine"), lambda: _wrk(f"{LIST}/?page=1&page_size=100")
         yield (
@@ -88,28 +98,31 @@ def _contestants() -> Iterator[tuple[tuple[str, str], Measure]]:
         )
 
 
-def _peer(script: str, what: str, few: int, many: int) -> float:
+def _peer(script: str, what: str, few: int, many: int, *how: str) -> float:
     with stub("--results=10000") as url:
-        cpu = [measured([sys.executable, str(PEERS / script), what, str(number)], url).cpu_s for number in (few, many)]
+        commands = ([sys.executable, str(PEERS / script), what, str(number), *how] for number in (few, many))
+        cpu = [measured(command, url).cpu_s for command in commands]
     return 1e6 * (cpu[1] - cpu[0]) / (many - few)
 
 
-def _rebatch_walk() -> float:
-    return _slope(
-        lambda url, folder: (_command(url, folder, REFUSED, "plan", ends=(GUARD,)), tally(url)["get"]["requests"])
-    )
+def _rebatch_walk(command: Sequence[str] = (str(REBATCH),)) -> float:
+    def work(url: str, folder: Path) -> tuple[float, int]:
+        walked = _did(url, folder, REFUSED, *command, "plan", ends=(GUARD,))
+        return walked, tally(url)["get"]["requests"]
+
+    return _slope(work)
 
 
 def _rebatch_plan() -> float:
-    return _slope(lambda url, folder: (_command(url, folder, JOB, "plan"), tally(url)["get"]["requests"]))
+    return _slope(lambda url, folder: (_did(url, folder, JOB, str(REBATCH), "plan"), tally(url)["get"]["requests"]))
 
 
-def _rebatch_run() -> float:
+def _rebatch_run(command: Sequence[str] = (str(REBATCH),)) -> float:
     """A job that is planned and run, less one that is only planned: what was planned earlier would be looked at again."""
 
     def work(url: str, folder: Path) -> tuple[float, int]:
-        planned = _command(url, folder, JOB, "plan")
-        done = _command(url, folder, JOB, "run", "--yes")
+        planned = _did(url, folder, JOB, *command, "plan")
+        done = _did(url, folder, JOB, *command, "run", "--yes")
         return done - planned, tally(url)["post"]["requests"]
 
     return _slope(work)
@@ -125,11 +138,11 @@ def _slope(work: Callable[[str, Path], tuple[float, int]], few: int = 20_000, ma
     return 1e6 * (cpu_many - cpu_few) / (many - few)
 
 
-def _command(url: str, folder: Path, spec: str, command: str, *options: str, ends: Collection[int] = (0,)) -> float:
+def _did(url: str, folder: Path, spec: str, *command: str, ends: Collection[int] = (0,)) -> float:
+    """CPU seconds of a command on a spec."""
     path = folder / "spec.yaml"
     path.write_text(spec, encoding="utf-8")
-    words = [str(REBATCH), command, str(path), *options, "-q", f"--state-dir={folder}"]
-    return measured(words, url, ends=ends).cpu_s
+    return measured([*command, str(path), "-q", f"--state-dir={folder}"], url, ends=ends).cpu_s
 
 
 def _wrk(target: str, script: Path | None = None) -> float:

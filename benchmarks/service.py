@@ -28,7 +28,7 @@ class Cost:
     wall_s: float
     cpu_s: float
     peak_mib: float
-    said: str = ""  # on stdout
+    said: str = ""  # on stdout and stderr
     ended: int = 0  # its exit code
 
 
@@ -85,7 +85,9 @@ def measured(command: list[str], url: str, *, ends: Collection[int] = (0,)) -> C
     """Run a command to its end, on the first processor. Raises CalledProcessError when it ends otherwise than with `ends`."""
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen([*ON_THE_FIRST, *command], env=environment(url), stdout=said)
+        process = subprocess.Popen(
+            [*ON_THE_FIRST, *command], env=environment(url), stdout=said, stderr=subprocess.STDOUT
+        )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall_s = time.monotonic() - began

@@ -1,0 +1,44 @@
+"""The command without one of its optimisations, to see what each is worth: `python -m benchmarks.without uvloop plan spec.yaml`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+
+from jobs.cli import loop
+from jobs.cli.main import main
+from jobs.results import Results
+
+
+def uvloop() -> None:
+    """On the event loop that Python brings."""
+
+    def run(main: Any, *args: Any, **_options: Any) -> Any:
+        return anyio.run(main, *args)
+
+    vars(loop)["anyio"] = SimpleNamespace(run=run)
+
+
+def frozen_imports() -> None:
+    """Garbage is looked for as Python does by itself."""
+    vars(loop)["gc"] = SimpleNamespace(freeze=lambda: None, set_threshold=lambda _new: None)
+
+
+def skimming() -> None:
+    """Every page is decoded whole, by orjson."""
+
+    def whole(self: Results, _fields: Any) -> Callable[[bytes], Any]:
+        return self.read_page
+
+    Results.reader = whole  # type: ignore[method-assign]
+
+
+OPTIMISATIONS = {"uvloop": uvloop, "frozen imports": frozen_imports, "skimming": skimming}
+
+if __name__ == "__main__":
+    OPTIMISATIONS[sys.argv.pop(1)]()
+    main()
