@@ -40,7 +40,9 @@ torture: install ## kills, power cuts, full disks, jumping clocks by the hundred
 demo: install ## the main job against the sandbox: plan, run, kill -9, resume, count
 	@$(BIN)/python -m jobs.demo
 
-bench: install ## speed and memory, beside something else
+# wrk shows what the machine could do; where it cannot be had, its rows are left out.
+bench: install ## speed and memory, beside others, in ratios; takes half an hour and writes benchmarks/RESULTS.md
+	@command -v wrk >/dev/null || { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -qq -y wrk; } >/dev/null 2>&1 || echo "No wrk here: its rows are left out."
 	@$(BIN)/python -m benchmarks.all
 
 bench-check: install ## has a fixed small job become dearer? instructions are counted

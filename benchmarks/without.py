@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 
+from engine.kind import Page
 from jobs.cli import loop
 from jobs.cli.main import main
 from jobs.results import Results
@@ -31,7 +32,7 @@ def frozen_imports() -> None:
 def skimming() -> None:
     """Every page is decoded whole, by orjson."""
 
-    def whole(self: Results, _fields: Any) -> Callable[[bytes], Any]:
+    def whole(self: Results, fields: Collection[str]) -> Callable[[bytes], Page]:  # noqa: ARG001 - all of them
         return self.read_page
 
     Results.reader = whole  # type: ignore[method-assign]
