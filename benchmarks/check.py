@@ -58,10 +58,11 @@ def main() -> int:
             "Written." if options.write else f"Counted with other versions than what is committed: {known.get('with')}"
         )
         return 0
-    return max(_compared(name, count, known["instructions"][name]) for name, count in found.items())
+    return max(compared(name, count, known["instructions"][name]) for name, count in found.items())
 
 
-def _compared(name: str, count: int, committed: int) -> int:
+def compared(name: str, count: int, committed: int) -> int:
+    """Say how a count compares with the committed one; 1 when it is dearer by more than is allowed."""
     times = count / committed
     verdict = f"dearer by more than {ALLOWED:.0%}" if times > 1 + ALLOWED else "as it was"
     print(f"{name}: {count:,} instructions, {times:.3f} × the committed {committed:,}: {verdict}")
