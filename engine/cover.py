@@ -184,12 +184,15 @@ class Coverage:
             if upper.low == -inf:
                 continue
             upper.tries += 1
+            at_end = self._now(upper.bottom.row) + 1 >= self.count
             if lower is not None:
                 yield from map(self._again, self._close(upper, lower, width))
-            elif self._now(upper.bottom.row) + 1 < self.count:
+            elif not at_end:
                 windows = self._descend(upper, width, self._remaining(upper, width))
                 yield from self._with_the_end(windows, width) if self._whole else windows
-            else:
+            if (
+                at_end
+            ):  # also above a gap: the rows below it may be gone since they were seen, and then no page spans it
                 yield self._again(self._finish(width))
 
     def _with_the_end(self, windows: Iterable[Window], width: int) -> Iterator[Window]:

@@ -335,3 +335,24 @@ def test_the_end_of_a_long_list_that_stands_still_is_proven_while_it_is_read(cou
         answer(window)
     assert coverage.complete
     assert coverage.again == 3
+
+
+@pytest.mark.parametrize("lost", [50, 101, 1_500])
+def test_a_list_that_loses_its_end_after_it_was_seen_is_complete_all_the_same(lost: int) -> None:
+    """Rows that are gone left a gap below what is the end now: no page can hold both of its sides."""
+    coverage, ids = Coverage(), list(range(6_000, 0, -1))
+
+    def answer(window: Window) -> None:
+        rows = ids[window.start : window.end]
+        if rows:
+            coverage.add(window, rows, len(ids), more=window.end < len(ids))
+        else:
+            coverage.miss(window)
+        if coverage.ending.last == ids[-1] == 1:
+            del ids[-lost:]
+
+    answer(Window(1, 100))
+    for _ in range(12):
+        for window in coverage.wanted(100):
+            answer(window)
+    assert coverage.complete
