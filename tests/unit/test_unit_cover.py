@@ -356,3 +356,16 @@ def test_a_list_that_loses_its_end_after_it_was_seen_is_complete_all_the_same(lo
         for window in coverage.wanted(100):
             answer(window)
     assert coverage.complete
+
+
+@pytest.mark.parametrize("width", [MIN_WIDTH, 13, 15, 25, 100])
+def test_a_gap_is_closed_wherever_it_lies_however_small_pages_are(width: int) -> None:
+    """Of all the windows that hold a row well above it, none may reach over it: every page size divides some rows."""
+    for row in range(width, 400):
+        coverage, ids = Coverage(), range(2 * row, 0, -1)
+        for half in (Window(1, row), Window(2, row)):
+            coverage.add(half, ids[half.start : half.end], len(ids), more=half.end < len(ids))
+        for _ in range(width):
+            for window in coverage.wanted(width):
+                coverage.add(window, ids[window.start : window.end], len(ids), more=window.end < len(ids))
+        assert coverage.complete, row
