@@ -196,7 +196,7 @@ def test_a_page_is_read_whatever_form_its_runs_have(runs: Any, more: str | None)
         b'{"count": 1%s, "results": []}' % (b"0" * 400), b'{"count": 1, "results": [{"id": 1%s}]}' % (b"0" * 400),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("read", [RESULTS.read_page, RESULTS.skim_page])
+@pytest.mark.parametrize("read", [RESULTS.read_page, RESULTS.reader(FIELDS)])
 def test_what_is_no_page_is_refused(read: Callable[[bytes], Page], body: bytes) -> None:
     """A ValueError, never a part taken for all. Whoever skims meets whole numbers of any size."""
     with pytest.raises(ValueError):  # noqa: PT011 - one error for whatever is not a page
