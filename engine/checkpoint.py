@@ -244,18 +244,34 @@ def _disk(path: Path) -> Iterator[None]:
     """Turn what the disk does to us into one clear error."""
     try:
         yield
-    except apsw.FullError:
-        room = "Make room, there or where temporary files go (TMPDIR or /var/tmp)"
-        raise CheckpointError(f"{path}: the disk is full.", f"{room}, then resume; nothing is lost.") from None
-    except apsw.IOError as error:
-        remedy = "Mend the disk or make room, then resume; nothing is lost."
-        raise CheckpointError(f"{path}: writing failed ({error}).", remedy) from None
-    except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError) as error:
-        raise CheckpointError(f"{path}: cannot be opened for writing ({error}).", "Check its permissions.") from None
-    except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise UsageError(f"{path}: this is not a checkpoint, or it is damaged ({error}).") from None
-    except apsw.BusyError:
-        raise CheckpointError(f"{path}: another program keeps it locked.", "Close it, then resume.") from None
+    except apsw.Error as error:
+        raise _told(path, _first(error)) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong to begin with: SQLite may have rolled back by itself, and then apsw fails to do so again."""
+    while isinstance(error, apsw.SQLError) and isinstance(error.__context__, apsw.Error):
+        error = error.__context__
+    return error
+
+
+def _told(path: Path, error: BaseException) -> BaseException:
+    """The error in words of ours, if it is one of those that a disk is to blame for."""
+    place = "there or where temporary files go (TMPDIR or /var/tmp)"
+    told: dict[type[BaseException], RebatchError] = {
+        apsw.FullError: CheckpointError(
+            f"{path}: the disk is full.", f"Make room, {place}, then resume; nothing is lost."
+        ),
+        apsw.IOError: CheckpointError(
+            f"{path}: writing failed ({error}).", f"Mend the disk or make room, {place}, then resume; nothing is lost."
+        ),
+        apsw.NotADBError: UsageError(f"{path}: this is not a checkpoint, or it is damaged ({error})."),
+        apsw.CorruptError: UsageError(f"{path}: this is not a checkpoint, or it is damaged ({error})."),
+        apsw.BusyError: CheckpointError(f"{path}: another program keeps it locked.", "Close it, then resume."),
+    }
+    shut = CheckpointError(f"{path}: cannot be opened for writing ({error}).", "Check its permissions.")
+    told |= dict.fromkeys((apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError), shut)
+    return told.get(type(error), error)
 
 
 def _beside(path: Path, suffix: str) -> Path:

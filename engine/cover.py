@@ -179,18 +179,20 @@ class Coverage:
         return HEAD if self.ending.wants_head else last(self.count, width)
 
     def _fill(self, width: int) -> Iterator[Window]:
-        intervals = self._intervals
+        intervals, at_end = self._intervals, False
         for upper, lower in zip_longest(intervals, intervals[1:]):
             if upper.low == -inf:
                 continue
             upper.tries += 1
+            below = self._now(upper.bottom.row) + 1 < self.count
             if lower is not None:
                 yield from map(self._again, self._close(upper, lower, width))
-            elif self._now(upper.bottom.row) + 1 < self.count:
+            elif below:
                 windows = self._descend(upper, width, self._remaining(upper, width))
                 yield from self._with_the_end(windows, width) if self._whole else windows
-            else:
-                yield self._again(self._finish(width))
+            at_end = at_end or not below
+        if at_end:  # above a gap, too: the rows below it may be gone since they were seen, and then no page spans it
+            yield self._again(self._finish(width))
 
     def _with_the_end(self, windows: Iterable[Window], width: int) -> Iterator[Window]:
         """Look at the end meanwhile: one such look has to wait for the other, and later nothing else would be under way."""
@@ -204,10 +206,13 @@ class Coverage:
             yield window
 
     def _close(self, upper: _Interval, lower: _Interval, width: int) -> Iterator[Window]:
-        """What may close a gap: a window with the gap in its middle, as the list moves on until it is read; or several."""
+        """What may close a gap: a window with the gap in its middle, as the list moves on until it is read; or several.
+
+        Where pages are small no window may reach over the gap from so far above it: each try begins nearer to it.
+        """
         rows = (upper.low - lower.high) / self._pitch
         if rows < width:
-            above = max(overlap(width), int(width - rows) // 2)
+            above = max(overlap(width), int(width - rows) // 2 // upper.tries)
             yield aim(self._held(upper.bottom.row) - above, width)
         else:
             yield from self._descend(upper, width, self._estimate(upper.low - lower.high, width, upper.tries))

@@ -140,9 +140,8 @@ class Kind(ABC):
     irreversible: ClassVar[bool] = False  # a person types the number of items before it runs
     grouped_by: ClassVar[str] = ""  # what the number of a group is to a person; empty when there is one group only
     measured: ClassVar[str] = ""  # what `measure` is to a person; empty when there is nothing to measure
-    reads: ClassVar[Collection[str] | None] = (
-        None  # the fields that `group`, `cost` and `measure` read; None: perhaps all
-    )
+    # The fields that `group`, `cost`, `measure` and, beside the fingerprint, `evidence` read; None: perhaps all.
+    reads: ClassVar[Collection[str] | None] = None
 
     @abstractmethod
     def describe(self, action: Any) -> str:

@@ -82,12 +82,14 @@ class Pacer:
         """Return when a request whose turn it is may be sent: at once, mostly. None if silence was asked for."""
         if self.held_s > 0:
             return None
-        left, now = self._left, self._clock()
-        departure = Departure(max(now, left[0].at + SECOND) if len(left) == left.maxlen else now, self._clock)
+        left = self._left
+        before = left[0] if len(left) == left.maxlen else None
+        departure = Departure(self._clock(), self._clock)
         left.append(departure)
-        if departure.at > now:
-            await anyio.sleep(departure.at - now)
-            departure.gone()
+        while before and (at := before.at + SECOND) > (now := self._clock()):  # it may be gone later than was foreseen
+            departure.at = at
+            await anyio.sleep(at - now)
+        departure.gone()
         return departure if self.held_s <= 0 else None
 
     @property

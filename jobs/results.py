@@ -165,8 +165,8 @@ def skimming(fields: Iterable[str]) -> Callable[[bytes], Page]:
 
 def _page(rows: list[Any], count: object, following: object) -> Page:
     """`following` is a boolean to us: as an address it would carry the key to wherever it points."""
-    if not isinstance(count, int):
-        raise ValueError("no “count” in it")  # noqa: TRY004 - one error for whatever is not a page
+    if not isinstance(count, int) or not 0 <= count < LARGEST:
+        raise ValueError("no “count” in it")
     return Page([checked(row) for row in rows], count, following is not None)
 
 

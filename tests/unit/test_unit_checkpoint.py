@@ -331,6 +331,31 @@ anyio.run(main)
     checkpoint.close()
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (apsw.SQLITE_IOERR_WRITE, "writing failed"),
+        (apsw.SQLITE_IOERR_GETTEMPPATH, "writing failed"),
+        (apsw.SQLITE_FULL, "the disk is full"),
+    ],
+)
+async def test_an_error_after_which_sqlite_rolls_back_by_itself_is_told_as_it_was(
+    path: Path, code: int, told: str
+) -> None:
+    """And not as that of who comes to roll back what no longer is: temporary files fail in the middle of a statement."""
+
+    def fail(db: apsw.Connection) -> None:
+        db.execute("ROLLBACK")
+        raise apsw.exception_for(code)
+
+    checkpoint = Checkpoint.create(path)
+    with pytest.raises(CheckpointError, match=told):
+        await checkpoint.write(fail)
+    await checkpoint.write(put("a"))
+    assert keys(checkpoint) == {"a"}
+    checkpoint.close()
+
+
 def test_a_full_disk_is_one_clear_error(path: Path) -> None:
     """What SQLite says of a full disk becomes a sentence, and what was written before stays."""
     checkpoint = Checkpoint.create(path)

@@ -335,3 +335,37 @@ def test_the_end_of_a_long_list_that_stands_still_is_proven_while_it_is_read(cou
         answer(window)
     assert coverage.complete
     assert coverage.again == 3
+
+
+@pytest.mark.parametrize("lost", [50, 101, 1_500])
+def test_a_list_that_loses_its_end_after_it_was_seen_is_complete_all_the_same(lost: int) -> None:
+    """Rows that are gone left a gap below what is the end now: no page can hold both of its sides."""
+    coverage, ids = Coverage(), list(range(6_000, 0, -1))
+
+    def answer(window: Window) -> None:
+        rows = ids[window.start : window.end]
+        if rows:
+            coverage.add(window, rows, len(ids), more=window.end < len(ids))
+        else:
+            coverage.miss(window)
+        if coverage.ending.last == ids[-1] == 1:
+            del ids[-lost:]
+
+    answer(Window(1, 100))
+    for _ in range(12):
+        for window in coverage.wanted(100):
+            answer(window)
+    assert coverage.complete
+
+
+@pytest.mark.parametrize("width", [MIN_WIDTH, 13, 15, 25, 100])
+def test_a_gap_is_closed_wherever_it_lies_however_small_pages_are(width: int) -> None:
+    """Of all the windows that hold a row well above it, none may reach over it: every page size divides some rows."""
+    for row in range(width, 400):
+        coverage, ids = Coverage(), range(2 * row, 0, -1)
+        for half in (Window(1, row), Window(2, row)):
+            coverage.add(half, ids[half.start : half.end], len(ids), more=half.end < len(ids))
+        for _ in range(width):
+            for window in coverage.wanted(width):
+                coverage.add(window, ids[window.start : window.end], len(ids), more=window.end < len(ids))
+        assert coverage.complete, row

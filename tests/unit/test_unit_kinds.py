@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from engine.fates import Evidence, ItemFate
-from engine.kind import Change
+from engine.kind import Change, Page
 from engine.ledger import CHUNK
 from engine.where import OPERATORS, Row, parse_where
 from jobs import kinds
@@ -191,12 +192,15 @@ def test_a_page_is_read_whatever_form_its_runs_have(runs: Any, more: str | None)
         b'{"count": null, "results": []}', b'{"count": 1.5, "results": []}', b'{"count": 1, "results": {}}',
         b'{"count": 1, "results": [{}]}', b'{"count": 1, "results": [null]}', b'{"count": 1, "results": [{"id": "1"}]}',
         b'{"count": 1, "results": [{"id": true}]}', b'{"count": 1, "results": [{"id": 1.0}]}', b"\xff",
+        b'{"count": -1, "results": []}', b'{"count": 9223372036854775808, "results": []}',
+        b'{"count": 1%s, "results": []}' % (b"0" * 400), b'{"count": 1, "results": [{"id": 1%s}]}' % (b"0" * 400),
     ],
 )  # fmt: skip
-def test_what_is_no_page_is_refused(body: bytes) -> None:
-    """A ValueError, never a part taken for all."""
+@pytest.mark.parametrize("read", [RESULTS.read_page, RESULTS.reader(FIELDS)])
+def test_what_is_no_page_is_refused(read: Callable[[bytes], Page], body: bytes) -> None:
+    """A ValueError, never a part taken for all. Whoever skims meets whole numbers of any size."""
     with pytest.raises(ValueError):  # noqa: PT011 - one error for whatever is not a page
-        RESULTS.read_page(body)
+        read(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{}", b'{"id": "1"}', b'{"id": null}'])

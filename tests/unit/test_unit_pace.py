@@ -100,6 +100,27 @@ def test_no_second_carries_more_however_long_intents_and_connections_take(
     assert busiest(times, closed=True) <= ceil(max(1.0, rate))
 
 
+def test_who_waits_already_leaves_later_when_the_one_before_was_gone_later_than_foreseen() -> None:
+    """Its connection had to be opened first."""
+
+    async def main() -> None:
+        pacer = Pacer(1)
+        first = await pacer.leave()
+        assert first
+
+        async def dial() -> None:
+            await anyio.sleep(0.3)
+            first.gone()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(dial)
+            second = await pacer.leave()
+        assert second
+        assert second.at - first.at >= 1
+
+    run(main)
+
+
 @settings(max_examples=25)
 @given(rate=RATES, waiters=st.integers(1, 64))
 @example(rate=0.5, waiters=1)
