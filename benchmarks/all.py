@@ -34,7 +34,7 @@ def _sections(largest: int) -> Iterator[Section]:
     rows = growth.measure_all(largest)
     growth.PLOT.write_text(growth.picture(rows), encoding="utf-8")
     shown = f"![CPU for each item and peak memory, by the number of items]({growth.PLOT.name})"
-    command = f"python -m benchmarks.growth --largest {largest}"
+    command = f"python -m benchmarks.growth --largest {largest} --plot"
     yield Section("How cost grows", command, f"{shown}\n\n{growth.table(rows)}")
 
 

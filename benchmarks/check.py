@@ -54,10 +54,9 @@ def main() -> int:
         FIGURES.write_text(json.dumps({"with": _versions(counter), "instructions": found}, indent=2) + "\n", "utf-8")
     if options.write or known.get("with") != _versions(counter):
         print("\n".join(f"{name}: {count:,} instructions" for name, count in found.items()))
-        print(
-            "Written." if options.write else f"Counted with other versions than what is committed: {known.get('with')}"
-        )
-        return 0
+        told = f"Not to be compared: committed with {known.get('with')}. If this is as it should be: --write"
+        print("Written." if options.write else told)
+        return 0 if options.write else 2
     return max(compared(name, count, known["instructions"][name]) for name, count in found.items())
 
 

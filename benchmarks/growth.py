@@ -172,10 +172,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=1_000_000, metavar="ITEMS")
     parser.add_argument("--folder", default=FOLDER, help="where there is room: 500 bytes for each item, for a while")
+    parser.add_argument("--plot", action="store_true", help=f"draw it into {PLOT.name}")
     asked = parser.parse_args(arguments)
     rows = measure_all(asked.largest, asked.folder)
     print(table(rows))
-    PLOT.write_text(picture(rows), encoding="utf-8")
+    if asked.plot:
+        PLOT.write_text(picture(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

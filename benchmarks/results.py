@@ -38,17 +38,12 @@ def page(sections: Iterable[Section], facts: str) -> str:
 
 
 def facts() -> str:
-    """Versions and machine."""
+    """Versions, and what sort of machine it was."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
-        f"{date.today():%Y-%m-%d} · {_processor()}, {os.cpu_count()} of them · {platform.system()} {platform.release()} · "  # noqa: DTZ011 - the day here
+        f"{date.today():%Y-%m-%d} · {os.cpu_count()} processors, {platform.machine()}, {platform.system()} · "  # noqa: DTZ011 - the day here
         f"Python {platform.python_version()}, {packages}, SQLite {apsw.sqlite_lib_version()}, {_wrk()}"
     )
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _wrk() -> str:
