@@ -11,11 +11,12 @@ help: ## print these targets
 install: .venv/installed ## make .venv with the command at .venv/bin/rebatch
 
 # A fresh Debian has a python3 without venv; where we may, we add the package, else the message says what to add.
+# An environment that is there is brought up to date in place: somebody may be using its command.
 .venv/installed: .ci/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rebatch needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -qq -y python3-venv; } \
 		|| { echo "This Python cannot make virtual environments: sudo apt-get install python3-venv, then make again."; exit 1; }
-	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv
 	@echo "Installing (about a minute, once) …"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r .ci/requirements.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .

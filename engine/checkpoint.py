@@ -269,7 +269,7 @@ def _told(path: Path, error: BaseException) -> BaseException:
         apsw.CorruptError: UsageError(f"{path}: this is not a checkpoint, or it is damaged ({error})."),
         apsw.BusyError: CheckpointError(f"{path}: another program keeps it locked.", "Close it, then resume."),
     }
-    shut = CheckpointError(f"{path}: cannot be opened for writing ({error}).", "Check its permissions.")
+    shut = CheckpointError(f"{path}: cannot be opened for writing ({error}).", f"Check permissions, {place}.")
     told |= dict.fromkeys((apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError), shut)
     return told.get(type(error), error)
 

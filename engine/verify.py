@@ -145,4 +145,5 @@ class _Look:
         if shown:
             await self._work.ledger.meet(shown, self.number)
         self._found.update(evidence.values())
-        self._work.progress.done += len(confirmed)
+        progress = self._work.progress
+        progress.done = min(progress.total, progress.done + len(confirmed))  # pages overlap: some are met twice at once

@@ -79,13 +79,15 @@ def refuse_key_in(spec: JobSpec, source: str, key: str) -> None:
 class Account:
     """One account at one origin: all jobs on it pass one gate. Use it with `async with`."""
 
-    def __init__(self, *, key: str | None = None, api_url: str | None = None, state_dir: Path | None = None) -> None:
+    def __init__(
+        self, *, key: str | None = None, api_url: str | None = None, state_dir: Path | str | None = None
+    ) -> None:
         """Without `key` and `api_url` those that the command would use; checkpoints lie in `state_dir`, or where its do.
 
         Raises CredentialsError without a key, UsageError for an address that must not get it.
         """
         self._credentials = credentials.given(key, api_url) if key else credentials.find(api_url)
-        self._state_dir = state_dir or default()
+        self._state_dir = Path(state_dir) if state_dir else default()
         self._pacer: Pacer | None = None
 
     async def __aenter__(self) -> Self:
