@@ -26,11 +26,7 @@ def main() -> None:
 def _sections(largest: int) -> Iterator[Section]:
     yield Section("Start-up", "python -m benchmarks.startup", startup.table(startup.measure()))
     yield Section("What a request costs when the service is fast", "python -m benchmarks.cpu", cpu.table(cpu.measure()))
-    yield Section(
-        f"Makespan against the ideal: {makespan.PAGES} pages and {makespan.PAGES} chunks at {makespan.RATE}/s",
-        "python -m benchmarks.makespan",
-        makespan.table(makespan.measure()),
-    )
+    yield Section("Makespan", "python -m benchmarks.makespan", makespan.table(makespan.measure()))
     rows = growth.measure_all(largest)
     growth.PLOT.write_text(growth.picture(rows), encoding="utf-8")
     shown = f"![CPU for each item and peak memory, by the number of items]({growth.PLOT.name})"
