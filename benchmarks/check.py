@@ -20,20 +20,13 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .service import KEY, REBATCH, stub
+from .service import KEY, REBATCH, evaluation, stub
 
 FEW, MANY = 1_000, 6_000
 ALLOWED = 0.03  # above the committed figure; the same job counted twice differs by less than 0.001
 FIGURES = Path(__file__).with_name("instructions.json")
 LOCK = Path(__file__).parents[1] / ".ci" / "requirements.txt"
-SPEC = """\
-version: 1
-jobs:
-  - name: small
-    resource: results
-    action: {type: evaluate_metrics, metrics: [11]}
-    limits: {rate: 10000/s, concurrency: 32, settle: 1s, verify: 0s}
-"""
+SPEC = evaluation(at_once=32)
 PERF = ("perf", "stat", "-e", "instructions:u", "-x", ",")
 CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
 

@@ -15,19 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .service import REBATCH, measured, stub, tally
+from .service import REBATCH, evaluation, measured, stub, tally
 from .without import OPTIMISATIONS
 
 ROUNDS = 5
 PEERS = Path(__file__).parent / "peers"
-JOB = """\
-version: 1
-jobs:
-  - name: cpu
-    resource: results
-    action: {type: evaluate_metrics, metrics: [11]}
-    limits: {rate: 10000/s, concurrency: 32, verify: 0s}
-"""
+JOB = evaluation(at_once=32)
 REFUSED = JOB + "    guards: {max_items: 1}\n"  # the list is walked, decoded and stored, and that is all
 GUARD = 5  # the exit code of a refused plan
 NOTE = "By the pages that the list has: rebatch asks for about a fifth more, which overlap. The bare loop gets a page and drops it."

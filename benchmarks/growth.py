@@ -20,20 +20,13 @@ from urllib.parse import urlsplit
 from engine.ledger import CHUNK
 
 from .plot import Curve, Panel, svg
-from .service import ON_THE_FIRST, REBATCH, Cost, environment, measured, stub, tally
+from .service import ON_THE_FIRST, REBATCH, Cost, environment, evaluation, measured, stub, tally
 
 SIZES = (1, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SMALL, ROUNDS = 10_000, 5  # sizes at which the start is most of the cost: the middle one of some rounds counts
 FOLDER = "/var/tmp"
 FEWEST = 10_000  # items of a job that can be killed in the middle: of fewer, all requests are under way at once
-SPEC = """\
-version: 1
-jobs:
-  - name: growth
-    resource: results
-    action: {type: evaluate_metrics, metrics: [11]}
-    limits: {rate: 10000/s, concurrency: 16, settle: 1s, verify: 0s}
-"""
+SPEC = evaluation(at_once=16)
 PLOT = Path(__file__).with_name("growth.svg")
 
 

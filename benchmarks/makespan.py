@@ -16,19 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .service import REBATCH, measured, stub, tally
+from .service import REBATCH, evaluation, measured, stub, tally
 
 RATE, AT_ONCE, PAGES = 50, 16, 200  # as many chunks as pages
 SERVICE = (f"--results={100 * PAGES}", "--latency=0.05", "--jitter=0.01", f"--rate={RATE}")
 LOSE = 0.05
-SPEC = f"""\
-version: 1
-jobs:
-  - name: makespan
-    resource: results
-    action: {{type: evaluate_metrics, metrics: [11]}}
-    limits: {{rate: {RATE}/s, concurrency: {AT_ONCE}, settle: 2s, verify: 0s}}
-"""
+SPEC = evaluation(rate=RATE, at_once=AT_ONCE, settle="2s")
 PEERS = {
     "SDK, in a loop": ("sdk_loop",),
     "SDK, async, 10 at a time": ("sdk_async",),

@@ -32,6 +32,18 @@ class Cost:
     ended: int = 0  # its exit code
 
 
+def evaluation(*, at_once: int, rate: int = 10_000, settle: str = "1s") -> str:
+    """A spec that evaluates a metric on every result: so many requests a second, so many under way, and no looking back."""
+    return f"""\
+version: 1
+jobs:
+  - name: benchmark
+    resource: results
+    action: {{type: evaluate_metrics, metrics: [11]}}
+    limits: {{rate: {rate}/s, concurrency: {at_once}, settle: {settle}, verify: 0s}}
+"""
+
+
 @contextmanager
 def sandbox(*options: str) -> Iterator[str]:
     """A sandbox process of its own; its address."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .service import REBATCH, rebatch, stub
+from .service import REBATCH, evaluation, rebatch, stub
 
 ROUNDS = 15
 BARE = "python -c pass"
@@ -23,14 +23,7 @@ COMMANDS = {
     "rebatch status": [str(REBATCH), "status"],
     "rebatch list": [str(REBATCH), "list"],
 }
-SPEC = """\
-version: 1
-jobs:
-  - name: startup
-    resource: results
-    action: {type: evaluate_metrics, metrics: [11]}
-    limits: {rate: 5000/s, concurrency: 16, settle: 1s, verify: 0s}
-"""
+SPEC = evaluation(at_once=16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,20 +258,19 @@ def _first(error: BaseException) -> BaseException:
 def _told(path: Path, error: BaseException) -> BaseException:
     """The error in words of ours, if it is one of those that a disk is to blame for."""
     place = "there or where temporary files go (TMPDIR or /var/tmp)"
-    told: dict[type[BaseException], RebatchError] = {
-        apsw.FullError: CheckpointError(
-            f"{path}: the disk is full.", f"Make room, {place}, then resume; nothing is lost."
-        ),
-        apsw.IOError: CheckpointError(
-            f"{path}: writing failed ({error}).", f"Mend the disk or make room, {place}, then resume; nothing is lost."
-        ),
-        apsw.NotADBError: UsageError(f"{path}: this is not a checkpoint, or it is damaged ({error})."),
-        apsw.CorruptError: UsageError(f"{path}: this is not a checkpoint, or it is damaged ({error})."),
-        apsw.BusyError: CheckpointError(f"{path}: another program keeps it locked.", "Close it, then resume."),
-    }
-    shut = CheckpointError(f"{path}: cannot be opened for writing ({error}).", f"Check permissions, {place}.")
-    told |= dict.fromkeys((apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError), shut)
-    return told.get(type(error), error)
+    match error:
+        case apsw.FullError():
+            return CheckpointError(f"{path}: the disk is full.", f"Make room, {place}, then resume; nothing is lost.")
+        case apsw.IOError():
+            remedy = f"Mend the disk or make room, {place}, then resume; nothing is lost."
+            return CheckpointError(f"{path}: writing failed ({error}).", remedy)
+        case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError() | apsw.AuthError():
+            return CheckpointError(f"{path}: cannot be opened for writing ({error}).", f"Check permissions, {place}.")
+        case apsw.NotADBError() | apsw.CorruptError():
+            return UsageError(f"{path}: this is not a checkpoint, or it is damaged ({error}).")
+        case apsw.BusyError():
+            return CheckpointError(f"{path}: another program keeps it locked.", "Close it, then resume.")
+    return error
 
 
 def _beside(path: Path, suffix: str) -> Path:

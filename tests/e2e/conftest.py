@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite("tests.e2e.rig")
+# A shell that starts the tests in the background has them ignore it, and every command would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tests.e2e.nightly import Inbox, receiving  # noqa: E402 - only now: its assertions shall show their values
 from tests.e2e.rig import KEY, Rebatch, World  # noqa: E402 - as above
