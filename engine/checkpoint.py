@@ -25,6 +25,7 @@ from . import lock
 from .errors import CheckpointError, RebatchError, UsageError
 from .opening import to_read, to_write, write_again
 from .private import make_folder, must_be_ours, open_private
+from .tasks import Bell
 
 T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
@@ -72,13 +73,13 @@ class Checkpoint:
         self.path = path
         self._connection = connection
         self._lock = taken
-        self._waiting: list[_Write[Any]] = []
+        self._next = _Group()
         self.with_each: Operation[object] | None = None  # what every transaction does at its end
 
     @cached_property
     def _turn(self) -> anyio.Lock:
         """Whose turn it is. Made when it is first waited for, since it loads asyncio: `read_now` needs none."""
-        return anyio.Lock()
+        return anyio.Lock(fast_acquire=True)
 
     @classmethod
     def create(cls, path: Path) -> Checkpoint:
@@ -176,20 +177,36 @@ class Checkpoint:
     async def write(self, operation: Operation[T]) -> T:
         """Run `operation` in a transaction and return when it is durable. Raises CheckpointError.
 
-        Whoever gets the turn commits for all who wait: one sync serves many.
+        The first of a group commits for all who come while it waits for its turn: one sync serves many.
         """
-        mine = _Write(operation)
-        self._waiting.append(mine)
+        group, mine = self._next, _Write(operation)
+        group.writes.append(mine)
+        try:
+            while not group.over:
+                await (group.changed.rung() if group.led else self._lead(group))
+        finally:
+            if group is self._next:
+                group.writes.remove(mine)  # cancelled before its turn: nobody will ask what came of it
+        return cast("T", mine.get())
+
+    async def _lead(self, group: _Group) -> None:
+        group.led = True
         try:
             async with self._turn:
-                if not mine.over:
-                    with anyio.CancelScope(shield=True):  # it commits for others, who were not cancelled
-                        batch, self._waiting = self._waiting, []
-                        await run_sync(self._commit, batch)
+                self._next = _Group()
+                with anyio.CancelScope(shield=True):  # it commits for others, who were not cancelled
+                    await run_sync(self._commit, group.writes)
+                group.over = True
         finally:
-            if mine in self._waiting:  # cancelled before its turn: nobody will ask what came of it
-                self._waiting.remove(mine)
-        return cast("T", mine.get())
+            group.led = False
+            group.changed.ring()  # for who was cancelled, another leads
+
+    async def jot(self, operation: Operation[T]) -> T:
+        """Run `operation` on tables that are temporary: nothing of it is durable, so nothing is waited for."""
+        write = _Write(operation)
+        async with self._turn:
+            self.read_now(write.run)
+        return cast("T", write.get())
 
     async def read(self, operation: Operation[T]) -> T:
         """Run `operation`, which only reads, on the one connection."""
@@ -211,8 +228,16 @@ class Checkpoint:
         except BaseException as error:  # noqa: BLE001 - handed to each waiter, none is lost
             for write in batch:
                 write.error = error
-        for write in batch:
-            write.over = True
+
+
+class _Group:
+    """Writes that are made durable together."""
+
+    def __init__(self) -> None:
+        self.writes: list[_Write[Any]] = []
+        self.led = False  # one of those who wait sees to it
+        self.over = False
+        self.changed = Bell()
 
 
 class _Write(Generic[T]):
@@ -222,7 +247,6 @@ class _Write(Generic[T]):
         self._operation = operation
         self._result: T | None = None
         self.error: BaseException | None = None
-        self.over = False
 
     def run(self, connection: apsw.Connection) -> None:
         try:

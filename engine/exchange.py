@@ -22,7 +22,8 @@ class Reply:
     """What the transport knows of one exchange, whether or not an answer came.
 
     `status` is None when no status line was seen; `sent` tells whether the request's headers may have left this machine;
-    `failure` is the transport's error, also when only the body broke. Header names are lower case.
+    `failure` is the transport's error, also when only the body broke. `headers` are those that anybody reads, their names in
+    lower case.
     """
 
     status: int | None = None

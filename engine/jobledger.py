@@ -66,8 +66,8 @@ class JobLedger:
         await self.checkpoint.write(plansql.begin_walk)
 
     async def see(self, rows: Sequence[Seen]) -> None:
-        """Keep rows of the walk; a row read again replaces what was read before."""
-        await self.checkpoint.write(lambda db: db.executemany(plansql.SEE, rows))
+        """Keep rows of the walk, until the process ends; a row read again replaces what was read before."""
+        await self.checkpoint.jot(lambda db: db.executemany(plansql.SEE, rows))
 
     async def want(self, ids: Iterable[int]) -> int:
         """Let the scope be these ids, as many as there may be; how many they are."""
