@@ -53,7 +53,7 @@ class Backlog:
         self._returned: list[tuple[float, int, int, Chunk]] = []  # by when, the smaller first
         self._open = 0  # taken and not over
         self._adopted: set[int] = set()
-        self._fetching = anyio.Lock()
+        self._fetching = anyio.Lock(fast_acquire=True)
         self._changed = Bell()
 
     def adopt(self, chunks: Iterable[Chunk]) -> None:

@@ -43,8 +43,9 @@ CREATE TABLE wanted (id INTEGER PRIMARY KEY);
 -- verifying, that met it and could not confirm it, and `shows` what it showed then. `before` and `after` are what its kind
 -- measures, 0.0 to 1.0: when it was planned, and when it was confirmed.
 CREATE TABLE item (
-    seq INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE, grp INTEGER NOT NULL, parent INTEGER, fingerprint TEXT NOT NULL,
+    seq INTEGER PRIMARY KEY, id INTEGER NOT NULL, grp INTEGER NOT NULL, parent INTEGER, fingerprint TEXT NOT NULL,
     fate TEXT, error TEXT, met INTEGER, shows TEXT, before REAL, after REAL);
+CREATE UNIQUE INDEX item_id ON item (id DESC);  -- as they come: newest first
 CREATE INDEX item_fate ON item (fate) WHERE fate IS NOT NULL;
 
 -- A chunk is the items from seq `first` to seq `last` that have no fate of their own. `root` is the chunk of the plan that

@@ -38,6 +38,9 @@ class Client:
     patience_s: float = 3600.0  # longest time without an answer
     flight: Flight = field(default_factory=Flight)  # of reads; the number of writes under way is that of the workers
     _told: bool = False
+    _log: structlog.typing.FilteringBoundLogger = field(
+        default_factory=log.bind
+    )  # once: the module's is made up anew each time
 
     async def admit(self, lane: Lane | None = None) -> bool:
         """Wait for the gate, as a write if no lane is named, and as long as the job is paused; False if draining began first."""
@@ -46,11 +49,7 @@ class Client:
 
     async def admit_write(self) -> bool:
         """The same before a request that changes something; False also if the job was cancelled first."""
-        admitted = False
-        if not self.control.cancelled:
-            with self.control.until_cancelled():
-                admitted = await self.admit()
-        return admitted and not self.control.cancelled
+        return await self.control.wait(lambda: self._pass(self.pacer.pressure.writes), unless_cancelled=True)
 
     async def _pass(self, lane: Lane) -> None:
         while True:
@@ -79,7 +78,9 @@ class Client:
         except BaseException:
             pressure.give_up(lane, turn)
             raise
-        log.debug("exchange", method=request.method, path=request.path, status=reply.status, failure=reply.failure)
+        self._log.debug(
+            "exchange", method=request.method, path=request.path, status=reply.status, failure=reply.failure
+        )
         self._note(request, turn, _outcome_of_read(reply) if lane is pressure.reads else decipher(reply))
         return reply
 

@@ -78,17 +78,23 @@ class Control:
             finally:
                 self._until_cancelled.discard(scope)
 
-    async def wait(self, until: Callable[[], Awaitable[object]]) -> bool:
-        """Wait until `until()` is over; False if draining began first."""
-        if self.draining:
+    async def wait(self, until: Callable[[], Awaitable[object]], *, unless_cancelled: bool = False) -> bool:
+        """Wait until `until()` is over; False if draining began first, or the job was cancelled where that matters."""
+        if self._over(unless_cancelled):
             return False
         with anyio.CancelScope() as scope:
             self._waits.add(scope)
+            if unless_cancelled:
+                self._until_cancelled.add(scope)
             try:
                 await until()
             finally:
                 self._waits.discard(scope)
-        return not self.draining
+                self._until_cancelled.discard(scope)
+        return not self._over(unless_cancelled)
+
+    def _over(self, unless_cancelled: bool) -> bool:  # noqa: FBT001 - as `wait` has it
+        return self.draining or (unless_cancelled and self.cancelled)
 
     async def sleep(self, seconds: float) -> bool:
         """Sleep; False if draining began first."""

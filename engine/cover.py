@@ -12,9 +12,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from math import ceil, inf
-from operator import neg
+from operator import ge, neg
 from typing import NamedTuple
 
 from .sight import Sight, pitch
@@ -135,7 +135,7 @@ class Coverage:
             yield from self._fill(width)
 
     def _in_order(self, ids: Sequence[int]) -> bool:
-        self.ordered = self.ordered and all(upper >= lower for upper, lower in pairwise(ids))
+        self.ordered = self.ordered and all(map(ge, ids, ids[1:]))
         return self.ordered
 
     def _look(self, window: Window, ids: Sequence[int]) -> None:

@@ -62,6 +62,7 @@ class _Pool:
     def __init__(self, work: Work, backlog: Backlog, reconciler: Reconciler) -> None:
         self._work, self._backlog, self._reconciler = work, backlog, reconciler
         self._narrower = Narrower()
+        self._log = log.bind()  # once: a logger is made up anew each time that the module's is used
 
     async def worker(self) -> None:
         while (chunk := await self._backlog.take()) is not None:
@@ -86,7 +87,7 @@ class _Pool:
                 self._backlog.again(replace(chunk, attempts=chunk.attempts - 1))
                 return
             outcome = decipher(reply)
-            log.info(
+            self._log.info(
                 "attempt",
                 chunk=chunk.first,
                 items=len(chunk.ids),
@@ -119,7 +120,11 @@ class _Pool:
             self._over(chunk, failed=len(chunk.ids))
 
     async def _follow(self, chunk: Chunk, verdict: Verdict) -> None:
-        work, chunk = self._work, replace(chunk, attempts=chunk.attempts - verdict.spared, sent=True)
+        work = self._work
+        if verdict.next is Next.DONE:
+            self._over(chunk)
+            return
+        chunk = replace(chunk, attempts=chunk.attempts - verdict.spared, sent=True)
         match verdict.next:
             case Next.AGAIN:
                 work.progress.retries += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Ge, Len, Lt
@@ -124,6 +125,11 @@ class Resource(ABC):
     def completed(self, row: Row, full: Row) -> Row:
         """A row of the list with what `by_id` tells of it; where it lies only the list knows."""
         return {**row, **full}
+
+    @cached_property
+    def tells_items(self) -> bool:
+        """Whether each row of the list is an item and tells all that its detail would: nothing is to be asked for."""
+        return type(self).items is Resource.items and type(self).lacks is Resource.lacks
 
     def parent(self, row: Row) -> int | None:  # noqa: ARG002 - for those that lie within something
         """The row of the list that an item lies in; None where the item is that row."""

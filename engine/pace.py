@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,13 +51,16 @@ class Pacer:
     def __init__(
         self,
         rate: float,
-        clock: Callable[[], float] = anyio.current_time,
+        clock: Callable[[], float] | None = None,
         dice: Random | None = None,
         silence: Silence | None = None,
     ) -> None:
-        """`rate` in requests a second; `silence` is shared with the other gates of the same origin and key."""
-        self.pressure = Pressure(clock, dice or Random())  # noqa: S311 - jitter
-        self._clock = clock
+        """`rate` in requests a second; `silence` is shared with the other gates of the same origin and key.
+
+        `clock` in seconds; without it, that of the event loop, in which it has to be made then.
+        """
+        self._clock = clock or asyncio.get_running_loop().time  # `anyio.current_time` looks for the loop each time
+        self.pressure = Pressure(self._clock, dice or Random())  # noqa: S311 - jitter
         self._silence = silence or Silence()
         self._changing_until = float("-inf")
         self._queueing: set[anyio.CancelScope] = set()
@@ -132,12 +136,14 @@ class Pacer:
 
     async def _slot(self) -> bool:
         """Wait for the next slot; False if the rate was changed first."""
-        limiter = self._limiter
+        limiter, now = self._limiter, self._clock()
+        if limiter.has_capacity() and now >= self._changing_until:
+            await limiter.acquire()  # at once
+            return True
         with anyio.CancelScope() as scope:
             self._queueing.add(scope)
             try:
-                if (seconds := self._changing_until - self._clock()) > 0:
-                    await anyio.sleep(seconds)
+                await anyio.sleep(max(0.0, self._changing_until - now))
                 await limiter.acquire()
             finally:
                 self._queueing.discard(scope)

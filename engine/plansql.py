@@ -13,24 +13,25 @@ from .fates import ItemFate
 from .ledger import CHUNK
 from .sql import note, rows
 
-# Every row in scope, once. `credits` is NULL where a row does not tell its cost. Of those that are `among`, the ones of each
-# `per` with the largest `by` are kept. Temporary, since a walk that was cut short is worth nothing: it is not synced, leaves no
+# Every row in scope, once; those with a fingerprint are selected. `credits` is NULL where a row does not tell its cost. Of
+# those that are `among`, the ones of each `per` with the largest `by` are kept. The key is the id below zero: rows come newest
+# first, and what comes in the order of its key is appended. Temporary, since a walk that was cut short is worth nothing: it is not synced, leaves no
 # room unused in the checkpoint, and goes with the process. SQLite puts it under SQLITE_TMPDIR, TMPDIR or /var/tmp.
 _SEEN = """
     CREATE TEMP TABLE seen (
-        id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, selected INTEGER NOT NULL, fingerprint TEXT, credits REAL, measure REAL,
-        parent INTEGER, among INTEGER NOT NULL, per, by)"""
+        below INTEGER PRIMARY KEY, grp INTEGER, fingerprint TEXT, credits REAL, measure REAL, parent INTEGER, among INTEGER, per, by,
+        id AS (-below))"""
 TALLY = """
-    SELECT count(*), count(*) FILTER (WHERE selected), total(credits) FILTER (WHERE selected),
-        count(*) FILTER (WHERE selected AND credits IS NULL) FROM seen"""
+    SELECT count(*), count(fingerprint), total(credits) FILTER (WHERE fingerprint IS NOT NULL),
+        count(*) FILTER (WHERE fingerprint IS NOT NULL AND credits IS NULL) FROM seen"""
 # The order of values is that of `Seen`.
 SEE = """
-    INSERT OR REPLACE INTO seen (id, grp, fingerprint, selected, credits, measure, parent, among, per, by)
-    VALUES (?1, ?2, ?3, ?3 IS NOT NULL, ?4, ?5, ?6, ?7, ?8, ?9)"""
+    INSERT OR REPLACE INTO seen (below, grp, fingerprint, credits, measure, parent, among, per, by)
+    VALUES (-?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 NOT_FOUND = "not found in scope"
 # Where `by` is not known, or of what it is one, whether it is one of the last cannot be told: it is kept.
 _KEEP = """
-    UPDATE seen SET selected = 0 WHERE selected AND among AND (by IS NULL OR (?2 AND per IS NULL) OR id IN (
+    UPDATE seen SET fingerprint = NULL WHERE fingerprint IS NOT NULL AND among AND (by IS NULL OR (?2 AND per IS NULL) OR id IN (
         SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY per ORDER BY by DESC, id DESC) AS place
             FROM seen WHERE among AND by IS NOT NULL) WHERE place <= ?1))"""
 
@@ -43,7 +44,8 @@ def freeze(db: apsw.Connection, facts: dict[str, Any]) -> dict[str, Any]:
     # `seq` counts by itself what comes in order; `row_number()` would cost as much again as the sort.
     db.execute("""
         INSERT INTO item (id, grp, parent, fingerprint, before)
-        SELECT id, grp, parent, fingerprint, measure FROM seen WHERE selected ORDER BY grp DESC, id DESC""")
+        SELECT id, grp, parent, fingerprint, measure FROM seen WHERE fingerprint IS NOT NULL
+        ORDER BY grp DESC, below""")
     groups = db.execute(
         "SELECT grp, min(seq), max(seq) FROM item GROUP BY grp ORDER BY 2"
     )  # as many as there are results
@@ -76,7 +78,7 @@ def want(db: apsw.Connection, ids: Iterable[int]) -> int:
 def restrict(db: apsw.Connection) -> int:
     """Forget what was seen and is not wanted; how many of the wanted were not seen."""
     db.execute("DELETE FROM seen WHERE id NOT IN wanted")
-    return int(rows(db, "SELECT count(*) FROM wanted WHERE id NOT IN (SELECT id FROM seen)")[0][0])
+    return int(rows(db, "SELECT count(*) FROM wanted WHERE -id NOT IN (SELECT below FROM seen)")[0][0])
 
 
 def keep(db: apsw.Connection, last: int, *, each: bool) -> int:
@@ -90,7 +92,7 @@ def _add_missing(db: apsw.Connection) -> None:
     behind = int(rows(db, "SELECT coalesce(max(seq), 0) FROM item")[0][0])
     db.execute("""
         INSERT INTO item (id, grp, fingerprint)
-        SELECT id, -1, 'null' FROM wanted WHERE id NOT IN (SELECT id FROM seen) ORDER BY id""")
+        SELECT id, -1, 'null' FROM wanted WHERE -id NOT IN (SELECT below FROM seen) ORDER BY id""")
     if missing := db.changes():
         db.execute(
             "INSERT INTO chunk (first, last, grp, fate, error) VALUES (?, ?, -1, ?, ?)",

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from .client import NOT_FOUND
 from .errors import ServiceError
-from .kind import NamedScope, Page
+from .keep import Keeping
+from .kind import Kind, NamedScope, Page
 from .ledger import CHUNK, Seen
 from .manifest import read_manifest
 from .readback import items_of, read_full
 from .retry import FIRST_CONTACT_DIALS
-from .sql import as_json
 from .walk import Walked, walk
-from .where import Row
+from .where import Predicate, Row
 from .work import Work
 
 _BATCH = 500  # named items that are asked for before they are written down
@@ -91,8 +94,8 @@ async def _count_if_by_id(work: Work, named: int) -> int | None:
 class _Seer:
     def __init__(self, work: Work) -> None:
         self._work = work
-        now = datetime.fromisoformat(work.ledger.job["now"])
-        self._selects, self._keeping = work.spec.where(now), work.spec.keeping(now)
+        spec, now = work.spec, datetime.fromisoformat(work.ledger.job["now"])
+        self._seen = _telling(spec.kind, spec.action, spec.where(now), spec.keeping(now))
 
     async def walk(self) -> Walked:
         """See all by walking the list."""
@@ -118,14 +121,21 @@ class _Seer:
             work.progress.done += len(ids)
         return Walked(listed, CHUNK, named, None, 0, {})
 
-    async def _see(self, rows: Sequence[Row]) -> None:
-        await self._work.ledger.see([self._seen(row) for row in rows])
+    async def _see(self, rows: Iterable[Row]) -> None:
+        await self._work.ledger.see(list(map(self._seen, rows)))
 
-    def _seen(self, row: Row) -> Seen:
-        kind, action = self._work.spec.kind, self._work.spec.action
-        kept = self._keeping.of(row) if self._keeping else (False, None, None)
-        item, group, parent = row["id"], kind.group(row), kind.resource.parent(row)
-        if not self._selects(row):
-            return Seen(item, group, None, 0.0, None, parent, *kept)
-        mark = as_json(kind.resource.fingerprint(row))
-        return Seen(item, group, mark, kind.cost(action, row), kind.measure(row), parent, *kept)
+
+def _telling(kind: Kind, action: Any, selects: Predicate, keeping: Keeping | None) -> Callable[[Row], Seen]:
+    """What tells of a row what the plan needs; it is called for each of millions."""
+    group, cost, measure = kind.group, kind.cost, kind.measure
+    parent, fingerprint = kind.resource.parent, kind.resource.fingerprint
+    not_kept, new, dumps = (False, None, None), tuple.__new__, orjson.dumps
+
+    def seen(row: Row) -> Seen:
+        kept = keeping.of(row) if keeping else not_kept
+        if not selects(row):
+            return new(Seen, (row["id"], group(row), None, 0.0, None, parent(row), *kept))
+        mark = dumps(fingerprint(row)).decode()
+        return new(Seen, (row["id"], group(row), mark, cost(action, row), measure(row), parent(row), *kept))
+
+    return seen

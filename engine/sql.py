@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import apsw
@@ -90,7 +90,7 @@ def read_chunk(db: apsw.Connection, row: Sequence[Any]) -> Chunk:
     """The chunk of a row of `_CHUNK`, with the items that have no fate of their own."""
     first, last, group, root, sent = row
     ids = db.execute("SELECT id FROM item WHERE seq BETWEEN ? AND ? AND fate IS NULL ORDER BY seq", (first, last))
-    return Chunk(first, last, group, 0, tuple(found[0] for found in ids), root=root, sent=bool(sent))
+    return Chunk(first, last, group, 0, tuple(chain.from_iterable(ids)), root=root, sent=bool(sent))
 
 
 def fingerprints(db: apsw.Connection, first: int, last: int) -> dict[int, list[Any]]:

@@ -9,6 +9,7 @@ inflated whole, whatever its size, so we inflate ourselves.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -53,7 +54,8 @@ class Transport:
         """Send once; `gone` is called when it goes out. Never raises for what the network or the service does: that is in the reply."""
         seen = _Seen(gone)
         try:
-            return self._clean(seen, await self._exchange(request, seen))
+            async with asyncio.timeout(self._timeout_s):
+                return self._clean(seen, await self._exchange(request, seen))
         except TimeoutError:
             failure = f"no answer within {self._timeout_s:g} s" if seen.sent else "connecting timed out"
         except aiohttp.ClientConnectorCertificateError as error:
@@ -147,7 +149,7 @@ async def connect(
     async with aiohttp.ClientSession(
         connector=_Connector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=timeout_s),
+        timeout=aiohttp.ClientTimeout(total=None),
         headers={"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "rebatch"},
         auto_decompress=False,
     ) as session:

@@ -35,7 +35,7 @@ def aim(row: int, width: int) -> Window:
     Only whole multiples of a page size can be asked for, so the size is varied between half the width and the width.
     """
     row = max(0, row)
-    size = max(range(max(1, width // 2), width + 1), key=lambda size: (size - row % size, size))
+    _, size = max([(size - row % size, size) for size in range(max(1, width // 2), width + 1)])
     return Window(row // size + 1, size)
 
 
