@@ -81,15 +81,15 @@ class Transport:
             return await self._read(response)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
+        body: bytes | bytearray = b""
         inflater = _inflater(response.headers.get("Content-Encoding", ""))
         try:
             async for piece in response.content.iter_any():
                 for part in _inflated(piece, inflater):
-                    body += part
-                    self._reading += len(part)
-                    if len(body) > MAX_BODY or self._reading > MAX_BODIES:
+                    if len(body) + len(part) > MAX_BODY or self._reading + len(part) > MAX_BODIES:
                         raise ValueError(f"the answer is larger than {MAX_BODY >> 20} MiB")
+                    body = _longer(body, part)
+                    self._reading += len(part)
         finally:
             self._reading -= len(body)
         if inflater and body and not inflater.eof:
@@ -179,6 +179,15 @@ def _inflated(piece: bytes, inflater: zlib._Decompress | None) -> Iterator[bytes
             piece = inflater.unconsumed_tail
     except zlib.error:
         raise ValueError("the answer is damaged: it cannot be inflated") from None
+
+
+def _longer(body: bytes | bytearray, part: bytes) -> bytes | bytearray:
+    """A body with one more part. Most have one only, which is not copied; of many, each may be a single byte."""
+    if not body:
+        return part
+    longer = body if isinstance(body, bytearray) else bytearray(body)
+    longer += part
+    return longer
 
 
 def _os_reason(error: aiohttp.ClientConnectorError) -> str:
