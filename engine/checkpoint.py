@@ -204,10 +204,8 @@ class Checkpoint:
 
     async def jot(self, operation: Operation[T]) -> T:
         """Run `operation` on tables that are temporary: nothing of it is durable, so nothing is waited for."""
-        write = _Write(operation)
         async with self._turn:
-            self.read_now(write.run)
-        return cast("T", write.get())
+            return self.read_now(lambda db: _in_one(db, operation))
 
     async def read(self, operation: Operation[T]) -> T:
         """Run `operation`, which only reads, on the one connection."""
@@ -262,6 +260,13 @@ class _Write(Generic[T]):
         if self.error is not None:
             raise self.error
         return self._result
+
+
+def _in_one(db: apsw.Connection, operation: Operation[T]) -> T:
+    """In one transaction: each row would be one of its own."""
+    with db:
+        done = operation(db)
+    return done  # noqa: RET504 - mypy takes a `with` for one that may swallow errors
 
 
 @contextmanager

@@ -47,13 +47,13 @@ def overlap(width: int) -> int:
     return max(1, min(MAX_OVERLAP, width // _ROWS_A_SHARED_ROW))
 
 
-def follow(row: int, width: int) -> Window:
-    """The window that goes on from `row`, overlapping what is before it.
+def follow(row: int, width: int, shared: int | None = None) -> Window:
+    """The window that goes on from `row`, and shares at least so many rows with what is before it; see `overlap`.
 
     To take the one that reaches furthest is best: whatever can follow a window can follow one that reaches further.
     Where every size divides the row (27,720 for sizes up to 12) no window reaches beyond it: the next one begins there.
     """
-    window = aim(row - overlap(width), width)
+    window = aim(row - (overlap(width) if shared is None else shared), width)
     return window if window.end > row else aim(row, width)
 
 

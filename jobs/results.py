@@ -92,8 +92,16 @@ def number(name: str) -> Callable[[Row], Any]:
 
 def _share(name: str) -> Callable[[Row], Any]:
     """0.0 to 1.0 by “List Results”; the vendor's public OpenAPI has percentages, so what is above 1 is taken for one."""
-    read = number(name)
-    return lambda row: value / 100 if (value := read(row)) is not None and value > 1 else value
+    plain_number: Callable[[Row], float | None] = number(name)
+
+    def read(row: Row) -> float | None:
+        share = row.get(name)
+        if type(share) is float and share <= 1:
+            return share
+        found = plain_number(row)
+        return found / 100 if found is not None and found > 1 else found
+
+    return read
 
 
 def truth(name: str) -> Callable[[Row], Any]:
