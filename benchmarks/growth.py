@@ -1,17 +1,18 @@
 """How cost grows with the number of results: time, CPU, memory, the checkpoint, and how soon a killed job goes on.
 
-`python -m benchmarks.growth --largest 10000000` plans and evaluates every result of lists of up to ten million. What a
-process takes to start is measured with a job of one item, and taken off what is shown for each item.
+`python -m benchmarks.growth --largest 10000000` plans and evaluates every result of lists of up to ten million, `--only 10000`
+those of one. What a process takes to start is measured with a job of one item, and taken off what is shown for each item.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,11 @@ from urllib.parse import urlsplit
 from engine.ledger import CHUNK
 
 from .plot import Curve, Panel, svg
+from .results import again
 from .service import ON_THE_FIRST, REBATCH, Cost, environment, evaluation, measured, stub, tally
 
 SIZES = (1, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
-SMALL, ROUNDS = 10_000, 5  # sizes at which the start is most of the cost: the middle one of some rounds counts
+SMALL, ROUNDS = 10_000, 9  # sizes at which the start is most of the cost: the medians of some rounds count
 FOLDER = "/var/tmp"
 FEWEST = 10_000  # items of a job that can be killed in the middle: of fewer, all requests are under way at once
 SPEC = evaluation(at_once=16)
@@ -107,10 +109,11 @@ def table(rows: Sequence[Row]) -> str:
     start, *others = rows
     head = (
         "| items | plan: CPU µs each | wall µs each | run: CPU µs each | wall µs each | peak MiB: plan | run "
-        "| checkpoint: bytes each | resume s | status s | report s |"
+        "| checkpoint: bytes each | resume s | status s | report s | again |"
     )
     told = f"A job of one item takes {start.plan.cpu_s:.2f} s of CPU to plan and {start.run.cpu_s:.2f} s to run: taken off."
-    return "\n".join([head, "| ---: " * (head.count("|") - 1) + "|", *(_line(row, start) for row in others), "", told])
+    rule = "| ---: " * (head.count("|") - 2) + "| --- |"
+    return "\n".join([head, rule, *(_line(row, start) for row in others), "", told])
 
 
 def _line(row: Row, start: Row) -> str:
@@ -123,6 +126,7 @@ def _line(row: Row, start: Row) -> str:
         "–" if row.resume_s is None else f"{row.resume_s:.2f}",
         f"{row.status_s:.2f}",
         f"{row.report_s:.2f}",
+        again("growth", str(row.items)),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -144,10 +148,15 @@ def picture(rows: Sequence[Row]) -> str:
     return svg([row.items for row in others], "items", (cpu, memory))
 
 
-def measure_all(largest: int, folder: str = FOLDER) -> list[Row]:
-    """Every size up to `largest`; `folder` is where there is room."""
-    sizes = [size for size in SIZES if size <= largest]
-    return [_middle([_measured_under(folder, size) for _ in range(ROUNDS if size <= SMALL else 1)]) for size in sizes]
+def measure_all(largest: int, folder: str = FOLDER, only: Collection[int] = ()) -> list[Row]:
+    """Every size up to `largest`, or `only` some, and a job of one item; `folder` is where there is room."""
+    sizes = [1, *only] if only else [size for size in SIZES if size <= largest]
+    rows: dict[int, list[Row]] = {size: [] for size in sizes}
+    for number in range(ROUNDS):
+        for size in sizes:
+            if size <= SMALL or number == 0:
+                rows[size].append(_measured_under(folder, size))
+    return [_median(found) for found in rows.values()]
 
 
 def _measured_under(folder: str, items: int) -> Row:
@@ -155,19 +164,32 @@ def _measured_under(folder: str, items: int) -> Row:
         return measure(items, Path(own))
 
 
-def _middle(rows: Sequence[Row]) -> Row:
-    """The one that half of the others took more CPU than."""
-    return sorted(rows, key=lambda row: row.plan.cpu_s + row.run.cpu_s)[len(rows) // 2]
+def _median(rows: Sequence[Row]) -> Row:
+    """The medians of what rows of one size show, each by itself."""
+
+    def of(figure: Callable[[Row], float]) -> float:
+        return statistics.median(map(figure, rows))
+
+    return Row(
+        rows[0].items,
+        Cost(of(lambda row: row.plan.wall_s), of(lambda row: row.plan.cpu_s), of(lambda row: row.plan.peak_mib)),
+        Cost(of(lambda row: row.run.wall_s), of(lambda row: row.run.cpu_s), of(lambda row: row.run.peak_mib)),
+        rows[0].stored,
+        None if rows[0].resume_s is None else of(lambda row: row.resume_s or 0.0),
+        of(lambda row: row.status_s),
+        of(lambda row: row.report_s),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every size, print the table, and draw it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=1_000_000, metavar="ITEMS")
+    parser.add_argument("--only", type=int, action="append", default=[], metavar="ITEMS")
     parser.add_argument("--folder", default=FOLDER, help="where there is room: 500 bytes for each item, for a while")
     parser.add_argument("--plot", action="store_true", help=f"draw it into {PLOT.name}")
     asked = parser.parse_args(arguments)
-    rows = measure_all(asked.largest, asked.folder)
+    rows = measure_all(asked.largest, asked.folder, asked.only)
     print(table(rows))
     if asked.plot:
         PLOT.write_text(picture(rows), encoding="utf-8")

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .results import again
 from .service import REBATCH, evaluation, measured, stub, tally
 
 RATE, AT_ONCE, PAGES = 50, 16, 200  # as many chunks as pages
@@ -60,7 +61,7 @@ class Row:
     @property
     def command(self) -> str:
         """What gives this row again."""
-        return f'python -m benchmarks.makespan --only "{self.name}"'
+        return again("makespan", self.name)
 
 
 def measure(only: Sequence[str] = (), rounds: int = ROUNDS) -> list[Row]:
@@ -92,7 +93,7 @@ def _quiet(rows: list[Row]) -> str:
     lines += [
         f"| {row.name} | {_spread(each.walk for each in row.quiet)} | {_spread(each.evaluate for each in row.quiet)} "
         f"| {_spread(each.whole for each in row.quiet)} | {max(each.throttled for each in row.quiet)} "
-        f"| {max(each.lost for each in row.quiet):,} | `{row.command}` |"
+        f"| {max(each.lost for each in row.quiet):,} | {row.command} |"
         for row in rows
     ]
     lines += [
@@ -119,7 +120,7 @@ def _losing(rows: list[Row]) -> str:
         worst = max(row.losing, key=lambda each: (each.lost, each.twice))
         held = "–" if worst.held is None else f"{worst.held:,}"
         ended = "with an error" if worst.failed else "well"
-        lines.append(f"| {row.name} | {worst.lost:,} | {worst.twice:,} | {held} | {ended} | `{row.command}` |")
+        lines.append(f"| {row.name} | {worst.lost:,} | {worst.twice:,} | {held} | {ended} | {row.command} |")
     return "\n".join(lines)
 
 

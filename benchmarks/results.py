@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -16,6 +17,11 @@ import apsw
 
 PAGE = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("aiohttp", "aiolimiter", "aiometer", "anyio", "apsw", "cekura", "httpx", "msgspec", "orjson", "uvloop")
+
+
+def again(benchmark: str, row: str) -> str:
+    """The command that measures one row of a benchmark again, for a table."""
+    return f"`python -m benchmarks.{benchmark} --only {shlex.quote(row)}`"
 
 
 @dataclass(frozen=True, slots=True)

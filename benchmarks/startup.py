@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .results import again
 from .service import REBATCH, evaluation, rebatch, stub
 
 ROUNDS = 15
@@ -37,16 +39,20 @@ class Row:
     over: float
 
 
-def measure(rounds: int = ROUNDS) -> list[Row]:
-    """Every command in every round, looking at a folder with one finished job, all of Python's bytecode cached."""
+def measure(only: Collection[str] = (), rounds: int = ROUNDS) -> list[Row]:
+    """Every command in every round, looking at a folder with one finished job, all of Python's bytecode cached.
+
+    Or `only` some commands, and Python.
+    """
+    commands = {name: command for name, command in COMMANDS.items() if not only or name in {BARE, *only}}
     with tempfile.TemporaryDirectory() as folder:
         with stub("--results=1000") as url:
             rebatch(url, SPEC, Path(folder), "run", "--yes")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment["REBATCH_STATE_DIR"] = folder
-        took: dict[str, list[float]] = {name: [] for name in COMMANDS}
+        took: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(1 + rounds):
-            for name, command in COMMANDS.items():
+            for name, command in commands.items():
                 took[name].append(_once(command, environment, folder))
     bare = statistics.median(took[BARE][1:])
     return [_row(name, times[1:], bare) for name, times in took.items()]  # the first round fills the caches
@@ -66,12 +72,20 @@ def _row(command: str, times: list[float], bare: float) -> Row:
 
 def table(rows: Sequence[Row]) -> str:
     """As Markdown."""
-    lines = ["| command | ms, median (least–most) | over Python |", "| --- | ---: | ---: |"]
+    lines = ["| command | ms, median (least–most) | over Python | again |", "| --- | ---: | ---: | --- |"]
     lines += [
-        f"| `{row.command}` | {row.median:.0f} ({row.least:.0f}–{row.most:.0f}) | {row.over:.0f} |" for row in rows
+        f"| `{row.command}` | {row.median:.0f} ({row.least:.0f}–{row.most:.0f}) | {row.over:.0f} | {again('startup', row.command)} |"
+        for row in rows
     ]
     return "\n".join([*lines, "", f"{ROUNDS} interleaved rounds, looking at a folder with one finished job."])
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", choices=COMMANDS, default=[], metavar="COMMAND")
+    print(table(measure(parser.parse_args(arguments).only)))
+
+
 if __name__ == "__main__":
-    print(table(measure()))
+    main()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import TaskGroup
 
 from .errors import RebatchError
+
+if TYPE_CHECKING:  # who only looks at a job needs a bell of this file, and no task group
+    from anyio.abc import TaskGroup
 
 
 @asynccontextmanager

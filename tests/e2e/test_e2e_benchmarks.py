@@ -59,7 +59,9 @@ def test_each_script_beside_rebatch_does_the_work(command: tuple[str, ...]) -> N
     assert (told["never"], told["twice"], told["post"]["requests"]) == (0, 0, 3)
 
 
-@pytest.mark.parametrize(("script", "how"), [("bare.py", ()), ("sdk_requests.py", ()), ("sdk_requests.py", ("async",))])
+@pytest.mark.parametrize(
+    ("script", "how"), [("bare.py", ()), ("least.py", ()), ("sdk_requests.py", ()), ("sdk_requests.py", ("async",))]
+)
 @pytest.mark.parametrize("what", ["pages", "chunks"])
 def test_loops_that_do_nothing_else_send_as_many_requests_as_they_are_told(
     script: str, how: tuple[str, ...], what: str
@@ -84,8 +86,9 @@ def test_results_are_pages_that_can_be_read() -> None:
         results.Section("Growth", "python -m c", growth.table(grown)),
     ]
     page = results.page(sections, results.facts())
-    assert "| `rebatch --help` | 90 (80–99) | 80 |" in page
-    assert "| page | rebatch | 1,000 (900–1,100) | 1.50 |" in page
+    assert "| `rebatch --help` | 90 (80–99) | 80 | `python -m benchmarks.startup --only 'rebatch --help'` |" in page
+    assert "| page | rebatch | 1,000 (900–1,100) | 1.50 | `python -m benchmarks.cpu --only rebatch` |" in page
+    assert "| `python -m benchmarks.growth --only 10000` |" in page
     assert "## Growth\n\n`python -m c`\n\n| items |" in page
 
 
