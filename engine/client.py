@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -18,7 +19,7 @@ from .pace import Pacer
 from .pressure import Lane, Standing, troubled
 from .progress import Progress
 from .retry import FIRST_CONTACT_DIALS, THROTTLED, Next, Verdict, decide
-from .transport import Transport
+from .transport import Transport, WithheldError
 
 log = structlog.get_logger("rebatch")
 NOT_FOUND = 404
@@ -66,15 +67,17 @@ class Client:
         If silence was asked for since, it is kept: a read waits, and is given up when draining begins; a write is given
         back at once, since what was seen of its items gets old.
         """
-        pressure = self.pacer.pressure
-        lane = pressure.lane(request)
-        while (departure := await self.pacer.leave()) is None:
-            if not (lane is pressure.reads and await self.control.wait(self.pacer.silence)):
+        lane = self.pacer.pressure.lane(request)
+        while True:
+            with suppress(WithheldError):
+                return await self._send(request, lane)
+            if not (lane is self.pacer.pressure.reads and await self.control.wait(self.pacer.silence)):
                 return None
-        turn = lane.breaker.begin()
-        self.progress.requests += 1
+
+    async def _send(self, request: Request, lane: Lane) -> Reply:
+        pressure, turn = self.pacer.pressure, lane.breaker.begin()
         try:
-            reply = await self.transport.send(request, departure.gone)
+            reply = await self.transport.send(request, self._leave)
         except BaseException:
             pressure.give_up(lane, turn)
             raise
@@ -83,6 +86,11 @@ class Client:
         )
         self._note(request, turn, _outcome_of_read(reply) if lane is pressure.reads else decipher(reply))
         return reply
+
+    async def _leave(self) -> bool:
+        leaves = await self.pacer.leave()
+        self.progress.requests += leaves
+        return leaves
 
     def judge(self, outcome: Outcome, *, repeatable: bool, attempt: int) -> Verdict:
         """Decide what follows a write, and obey at once when the service asks for silence."""

@@ -28,23 +28,18 @@ class Silence:
 
 
 @dataclass(slots=True)
-class Departure:
-    """When a request is sent: at the earliest, until it is `gone`. A new connection may take a while to open."""
+class _Departure:
+    """When a request leaves; until it has left, when it will at the earliest."""
 
     at: float
-    clock: Callable[[], float]
-
-    def gone(self) -> None:
-        """Note that it is on its way now."""
-        self.at = self.clock()
 
 
 class Pacer:
     """Lets at most `rate` requests leave in any window of one second, and none while the service asked for silence.
 
-    In two steps, since between them an intent is made durable, which may take a while. `wait` spaces requests evenly:
-    a bucket that holds little and leaks at the rate. `leave` is asked just before a request is sent: it leaves a second
-    after the one that is `rate` before it, however unevenly they come. aiolimiter's obvious use alone,
+    In two steps, since between them an intent is made durable and perhaps a connection opened, which may take a while.
+    `wait` spaces requests evenly: a bucket that holds little and leaks at the rate. `leave` is asked when there is nothing
+    left to do but to send: a request leaves a second after the one that is `rate` before it, however unevenly they come. aiolimiter's obvious use alone,
     `AsyncLimiter(rate, 1)`, lets nearly twice the rate through in the first second.
     """
 
@@ -64,7 +59,7 @@ class Pacer:
         self._silence = silence or Silence()
         self._changing_until = float("-inf")
         self._queueing: set[anyio.CancelScope] = set()
-        self._left: deque[Departure] = deque()
+        self._left: deque[_Departure] = deque()
         self._set(rate)
 
     async def wait(self, lane: Lane | None = None) -> None:
@@ -82,19 +77,19 @@ class Pacer:
             if self.pressure.passed(lane, turn):
                 return
 
-    async def leave(self) -> Departure | None:
-        """Return when a request whose turn it is may be sent: at once, mostly. None if silence was asked for."""
+    async def leave(self) -> bool:
+        """Return when a request whose turn it is may be sent: at once, mostly. False if silence was asked for."""
         if self.held_s > 0:
-            return None
+            return False
         left = self._left
         before = left[0] if len(left) == left.maxlen else None
-        departure = Departure(self._clock(), self._clock)
+        departure = _Departure(self._clock())
         left.append(departure)
-        while before and (at := before.at + SECOND) > (now := self._clock()):  # it may be gone later than was foreseen
+        while before and (at := before.at + SECOND) > (now := self._clock()):  # it may leave later than was foreseen
             departure.at = at
             await anyio.sleep(at - now)
-        departure.gone()
-        return departure if self.held_s <= 0 else None
+        departure.at = self._clock()
+        return self.held_s <= 0
 
     @property
     def held_s(self) -> float:

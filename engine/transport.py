@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -32,7 +32,12 @@ MAX_VALUES = 500_000  # in one answer: decoded, each takes some 70 bytes, “{},
 _SMALL = 2 * 1024 * 1024  # bytes, in which there cannot be as many values as would matter
 _PIECE = 64 * 1024
 _PATHS = 64  # whose URLs are kept: those of lists and of what is sent in bulk
+Leave = Callable[[], Awaitable[bool]]
 _READ = ("retry-after", "date")  # the headers of an answer that anybody reads
+
+
+class WithheldError(Exception):
+    """It was not sent after all."""
 
 
 class Transport:
@@ -50,11 +55,15 @@ class Transport:
         self._reading = 0  # bytes of the answers that are being read now
         self._timeout_s = timeout_s
 
-    async def send(self, request: Request, gone: Callable[[], None] = lambda: None) -> Reply:
-        """Send once; `gone` is called when it goes out. Never raises for what the network or the service does: that is in the reply."""
-        seen = _Seen(gone)
+    async def send(self, request: Request, leave: Leave | None = None) -> Reply:
+        """Send once. Never raises for what the network or the service does: that is in the reply.
+
+        `leave` is awaited when there is a connection and all that is left is to write to it. Raises WithheldError when
+        it says no: then nothing was sent.
+        """
+        seen = _Seen(leave)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as seen.limit:
                 return self._clean(seen, await self._exchange(request, seen))
         except TimeoutError:
             failure = f"no answer within {self._timeout_s:g} s" if seen.sent else "connecting timed out"
@@ -109,17 +118,27 @@ class Transport:
 class _Seen:
     """What was seen of one exchange so far."""
 
-    gone: Callable[[], None]
+    leave: Leave | None
+    limit: asyncio.Timeout | None = None
     sent: bool = False  # the request's headers, at least
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def may_leave(self) -> bool:
+        """Wait until it may leave, which is no part of its time; False if it may not."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        leaves = self.leave is None or await self.leave()
+        if (waited_s := clock() - began) and self.limit and (end := self.limit.when()):
+            self.limit.reschedule(end + waited_s)
+        return leaves
 
 
 _under_way: ContextVar[_Seen] = ContextVar("_under_way")  # the exchange of this task
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes that a request goes out: what has got a connection is written to it at once.
+    """Gives a request its connection when it may leave, and notes that it goes out: aiohttp writes to it at once.
 
     aiohttp's tracing tells the same by its signal `on_request_headers_sent`, at a tenth of what a whole request costs.
     """
@@ -133,8 +152,13 @@ class _Connector(aiohttp.TCPConnector):
         """See aiohttp."""
         connection = await super().connect(req, traces, timeout)
         seen = _under_way.get()
-        seen.sent = True
-        seen.gone()
+        try:
+            seen.sent = await seen.may_leave()
+        finally:
+            if not seen.sent:
+                connection.release()  # nothing was written to it
+        if not seen.sent:
+            raise WithheldError
         return connection
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -24,7 +23,7 @@ from engine.errors import ServiceError
 from engine.exchange import Reply, Request
 from engine.kind import Page
 from engine.pace import Pacer
-from engine.transport import Transport
+from engine.transport import Leave, Transport
 from engine.walk import Walked, walk
 from jobs.results import Results, Scope
 from tests.virtual_time import run
@@ -83,10 +82,11 @@ class Service(Transport):
         self._flying: list[_Flight] = []
         self._fickle: int | None = None
 
-    async def send(self, request: Request, gone: Callable[[], None] = lambda: None) -> Reply:
+    async def send(self, request: Request, leave: Leave | None = None) -> Reply:
         """Take the request up; `_turn` moves it on by a query at a time."""
         assert request.query is not None
-        gone()
+        assert leave is not None
+        await leave()
         self.requests += 1
         loop = asyncio.get_running_loop()
         size = min(int(request.query["page_size"]), self.storm.largest)

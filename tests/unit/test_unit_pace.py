@@ -68,7 +68,7 @@ def test_no_second_carries_more_than_the_rate(rate: float, waiters: int, idle_s:
     rate=RATES,
     waiters=st.integers(1, 64),
     disk_s=st.sampled_from([0.002, 0.05, 0.4]),
-    dial_s=st.sampled_from([0.001, 0.15, 0.9]),
+    dial_s=st.sampled_from([0.001, 0.15, 0.9, 5.0]),
     seed=st.integers(0, 99),
 )
 @example(rate=50.0, waiters=16, disk_s=0.05, dial_s=0.001, seed=0)
@@ -84,10 +84,8 @@ def test_no_second_carries_more_however_long_intents_and_connections_take(
         while len(times) < number:
             await pacer.wait()
             await anyio.sleep(disk_s * dice.random())
-            departure = await pacer.leave()
-            assert departure
             await anyio.sleep(dial_s * dice.random() if dice.random() < 0.1 else 0.0)
-            departure.gone()
+            assert await pacer.leave()
             times.append(anyio.current_time())
 
     async def main() -> None:
@@ -98,27 +96,6 @@ def test_no_second_carries_more_however_long_intents_and_connections_take(
 
     run(main)
     assert busiest(times, closed=True) <= ceil(max(1.0, rate))
-
-
-def test_who_waits_already_leaves_later_when_the_one_before_was_gone_later_than_foreseen() -> None:
-    """Its connection had to be opened first."""
-
-    async def main() -> None:
-        pacer = Pacer(1)
-        first = await pacer.leave()
-        assert first
-
-        async def dial() -> None:
-            await anyio.sleep(0.3)
-            first.gone()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(dial)
-            second = await pacer.leave()
-        assert second
-        assert second.at - first.at >= 1
-
-    run(main)
 
 
 @settings(max_examples=25)

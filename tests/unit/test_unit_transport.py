@@ -9,12 +9,13 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
 from aiohttp import web
 
 from engine.exchange import Reply, Request
 from engine.fates import Fate, decipher
-from engine.transport import MAX_BODY, connect
+from engine.transport import MAX_BODY, WithheldError, connect
 
 KEY = "ck_canary_9f8e7d6c5b4a"
 HEADERS = {"X-CEKURA-API-KEY": KEY}
@@ -331,3 +332,66 @@ async def test_a_connection_closed_while_idle_costs_nothing() -> None:
     assert first.status == 200
     assert second.status == 200 or decipher(second).fate is Fate.UNKNOWN
     assert len(connections) <= 2
+
+
+async def test_a_request_leaves_when_there_is_a_connection_and_not_before() -> None:
+    """To open one may take long; whoever lets requests leave at a rate must not be asked before it is there."""
+    accepted = asyncio.Event()
+    asked = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async def leave() -> bool:
+        nonlocal asked
+        asked += 1
+        await accepted.wait()
+        return True
+
+    async with raw(behave) as origin, connect(origin, HEADERS, connections=1, timeout_s=5) as transport:
+        assert (await transport.send(GET, leave)).status == 204
+    assert asked == 1
+
+
+async def test_what_may_not_leave_is_not_sent_and_its_connection_serves_the_next() -> None:
+    """Nothing was written to it, so it is as good as new."""
+    heads: list[list[bytes]] = []
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append([])
+        while True:
+            heads[-1].append((await reader.readuntil(b"\r\n\r\n")).split()[0])
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async def no() -> bool:
+        return False
+
+    async with raw(behave) as origin, connect(origin, HEADERS, connections=1, timeout_s=5) as transport:
+        with pytest.raises(WithheldError):
+            await transport.send(POST, no)
+        assert (await transport.send(GET)).status == 204
+    assert heads == [[b"GET"]]
+
+
+async def test_who_is_stopped_on_the_way_out_has_sent_nothing() -> None:
+    """By a time-out or by whoever cancels it: the connection goes back, and nothing came."""
+    heads: list[bytes] = []
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append((await reader.readuntil(b"\r\n\r\n")).split()[0])
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async def for_ever() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async with raw(behave) as origin, connect(origin, HEADERS, connections=1, timeout_s=0.2) as transport:
+        reply = await transport.send(POST, for_ever)
+        assert (reply.status, reply.sent, reply.failure) == (None, False, "connecting timed out")
+        with anyio.move_on_after(0.05):
+            await transport.send(POST, for_ever)
+        assert (await transport.send(GET)).status == 204
+    assert heads == [b"GET"]
