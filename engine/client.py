@@ -16,9 +16,9 @@ from .exchange import Reply, Request
 from .fates import Fate, Outcome, decipher
 from .flight import Flight
 from .pace import Pacer
-from .pressure import Lane, Standing, troubled
+from .pressure import THROTTLED, Lane, Standing, troubled
 from .progress import Progress
-from .retry import FIRST_CONTACT_DIALS, THROTTLED, Next, Verdict, decide
+from .retry import FIRST_CONTACT_DIALS, Next, Verdict, decide
 from .transport import Transport, WithheldError
 
 log = structlog.get_logger("rebatch")

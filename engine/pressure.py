@@ -21,6 +21,7 @@ from .fates import Fate, Outcome
 from .tasks import Bell
 
 TIMED_OUT = 408
+THROTTLED = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Standing:
     down: bool = False  # the failure says something of the service rather than of this request
     silent_s: float = 0.0  # how long requests of this sort have been failing
     alone: int = 0  # how many times, if all of them were one and the same write: it may be the request after all
+    throttled_s: float = 0.0  # how long all of this sort have been answered that they are too many
 
 
 def troubled(outcome: Outcome) -> bool:
@@ -48,6 +50,7 @@ class Lane:
         self.breaker = Breaker(dice)
         self.answered_at = -inf
         self.failing_since = self.failed_at = self.failed_before = inf  # the first failure in a row, the last two
+        self.throttled_since = inf  # the first 429 in a row
         self.failures = 0  # in a row
         self.several = False  # of these, not all are of one and the same request
         self._failing: Request | None = None
@@ -125,6 +128,7 @@ class Pressure:
     def note(self, request: Request, turn: int, outcome: Outcome) -> bool:
         """Note what became of a request sent in this turn; True if that made the breaker open."""
         lane, now, opened = self.lane(request), self._clock(), False
+        lane.throttled_since = min(lane.throttled_since, now) if outcome.status == THROTTLED else inf
         if not troubled(outcome):
             self._budget.earn()
             lane.breaker.succeed(turn)
@@ -147,11 +151,14 @@ class Pressure:
         down = (lane.open or other.open) and (lane.several or other.answered_at < lane.failed_before)
         alone = 0 if lane.several or lane is self.reads else lane.failures
         since = min(lane.failing_since, other.failing_since)  # an answer to either sort has set its own to infinity
-        return Standing(down, max(0.0, self._clock() - (since if down else lane.failing_since)), alone)
+        now = self._clock()
+        silent_s, throttled_s = now - (since if down else lane.failing_since), now - lane.throttled_since
+        return Standing(down, max(0.0, silent_s), alone, max(0.0, throttled_s))
 
     def rested(self) -> None:
         """A person has let the job pause: nobody was asked, so for that time nobody has failed to answer."""
         for lane in (self.reads, self.writes):
+            lane.throttled_since = inf
             if lane.failing_since < inf:
                 lane.failing_since = self._clock()
 

@@ -9,13 +9,12 @@ from random import Random
 
 from .errors import CredentialsError, RebatchError, ServiceError
 from .fates import Fate, Outcome
-from .pressure import Standing
+from .pressure import THROTTLED, Standing
 from .units import show_duration
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 60.0
 LONGEST_HOLD_S = 3600.0  # a job that is asked to be silent for longer had better be resumed later
-THROTTLED = 429
 FIRST_CONTACT_DIALS = 4  # a service that is not there is told of in seconds, not in minutes
 
 
@@ -60,21 +59,29 @@ def decide(
 ) -> Verdict:
     """Decide what follows the `attempt`-th sending (from 1) of something that may be sent `attempts` times.
 
-    Being throttled is no failure of the chunk: it waits as long as asked and uses up no attempt. Nor is an outage, for
-    `patience_s` of it; the pauses between two tries are the breaker's then.
+    Being throttled is no failure of the chunk: it waits as long as asked and uses up no attempt. Nor is an outage; the
+    pauses between two tries are the breaker's then. Of both there is patience for `patience_s`.
     """
     if outcome.fate is Fate.APPLIED:
         return Verdict(Next.DONE)
     if stop := _stops_the_job(outcome):
         return Verdict(Next.STOP, error=stop)
     if outcome.status == THROTTLED:
-        hold = outcome.retry_after_s or backoff(attempt, dice) + BACKOFF_BASE_S
-        return Verdict(Next.AGAIN, hold_s=hold, spared=True)
+        hold_s = outcome.retry_after_s or backoff(attempt, dice) + BACKOFF_BASE_S
+        return _throttled(outcome, hold_s, standing.throttled_s if standing else 0.0, patience_s)
     if outcome.fate is Fate.REJECTED:
         return Verdict(Next.FAIL)
     if standing and standing.down:
         return _in_an_outage(outcome, standing, repeatable=repeatable, attempts=attempts, patience_s=patience_s)
     return _after_trouble(outcome, repeatable=repeatable, tired=attempt >= attempts, wait_s=backoff(attempt, dice))
+
+
+def _throttled(outcome: Outcome, hold_s: float, throttled_s: float, patience_s: float) -> Verdict:
+    """Silence for everybody, and once more; but not for ever where nothing else is ever answered."""
+    if throttled_s < patience_s:
+        return Verdict(Next.AGAIN, hold_s=hold_s, spared=True)
+    since = f"It has been so for {show_duration(throttled_s)} (`limits: patience`)."
+    return Verdict(Next.STOP, error=ServiceError(f"The service takes no request any more: {outcome.error}. {since}"))
 
 
 def _after_trouble(outcome: Outcome, *, repeatable: bool, tired: bool, wait_s: float) -> Verdict:

@@ -78,6 +78,7 @@ class _Commands(click.RichGroup):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "obj": None})
+@click.version_option(package_name="rebatch", message="rebatch %(version)s", help="Print the version.")
 @global_options
 def cli() -> None:
     """Bulk operations on a Cekura account: plan first, keep to a rate, survive being killed.

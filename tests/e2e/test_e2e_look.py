@@ -170,3 +170,8 @@ def test_nobody_listening_is_no_reason_to_fail(rebatch: Rebatch, open_world: Ope
     spec = rebatch.at(world.url).spec(EVALUATE)
     assert rebatch.shell(f"rebatch run {spec} --yes 2>&-; echo code $?").out.endswith("code 0\n")
     assert rebatch.shell(f"rebatch run {spec} --yes -v 2>/dev/full; echo code $?").out.endswith("code 0\n")
+
+
+def test_the_version_is_told_as_a_command_and_as_an_option(rebatch: Rebatch) -> None:
+    """Other tools have the one or the other."""
+    assert rebatch("--version").out == rebatch("version").out != ""

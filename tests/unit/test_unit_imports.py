@@ -66,6 +66,7 @@ async def state_dir(tmp_path: Path) -> Path:
     "command",
     [
         ["version"],
+        ["--version"],
         ["status"],
         ["status", "--format", "json"],
         ["status", "job1"],

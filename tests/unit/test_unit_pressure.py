@@ -256,6 +256,30 @@ def test_no_read_arrives_before_the_second_that_was_asked_for(silence_s: int, re
     assert asked[0] + silence_s <= arrived[20] <= asked[0] + silence_s + 1
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_service_that_answers_nothing_but_429_is_given_up_when_patience_ends(*, answered: bool) -> None:
+    """A job that nobody watches would stand still for ever; one good answer in between, and it has all its patience again."""
+    count = 0
+
+    async def answer(_request: web.Request) -> web.Response:
+        nonlocal count
+        count += 1
+        if answered and count == 8:
+            return web.json_response({})
+        return web.Response(status=429, headers={"Retry-After": "60"})
+
+    async def main() -> float:
+        async with client_of(answer, patience_s=600) as client:
+            if answered:
+                await client.read(READ)
+            began = anyio.current_time()
+            with pytest.raises(ServiceError, match=r"takes no request any more: 429.*limits: patience"):
+                await client.read(READ)
+            return anyio.current_time() - began
+
+    assert 600 <= run(main) < 670
+
+
 def test_a_pause_ends_at_once_when_draining_begins() -> None:
     """Ctrl-C does not wait a minute."""
 
