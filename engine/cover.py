@@ -230,7 +230,7 @@ class Coverage:
     def _descend(self, upper: _Interval, width: int, windows: float) -> Iterator[Window]:
         begin = self._now(upper.bottom.row) + 1
         while windows > 0 and begin < self.count and not self._beyond(begin):
-            window = follow(begin, width, 1 if self.ending.still else None)
+            window = follow(begin, width, 1 if self.ending.still else overlap(width))
             kept = self._lasting(window.end)
             yield window
             begin = min(window.end, self._now(kept)) if self._whole else self._now(kept)

@@ -40,20 +40,20 @@ def aim(row: int, width: int) -> Window:
 
 
 def overlap(width: int) -> int:
-    """How many rows neighbouring windows share at least; on average it is a few more.
+    """How many rows neighbouring windows of a list that moves share at least; on average it is a few more.
 
     Each shared row is paid for in every window, and a list that moves by more costs one window, where it moved.
     """
     return max(1, min(MAX_OVERLAP, width // _ROWS_A_SHARED_ROW))
 
 
-def follow(row: int, width: int, shared: int | None = None) -> Window:
-    """The window that goes on from `row`, and shares at least so many rows with what is before it; see `overlap`.
+def follow(row: int, width: int, shared: int) -> Window:
+    """The window that goes on from `row`, and shares at least so many rows with what is before it.
 
     To take the one that reaches furthest is best: whatever can follow a window can follow one that reaches further.
     Where every size divides the row (27,720 for sizes up to 12) no window reaches beyond it: the next one begins there.
     """
-    window = aim(row - (overlap(width) if shared is None else shared), width)
+    window = aim(row - shared, width)
     return window if window.end > row else aim(row, width)
 
 

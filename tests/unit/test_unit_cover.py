@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 from math import inf
 
 import pytest
@@ -11,36 +11,36 @@ from hypothesis import strategies as st
 
 from engine.cover import Coverage, Span
 from engine.sight import Sight
-from engine.windows import HEAD, MIN_WIDTH, Window, aim, follow, last, overlap
+from engine.windows import HEAD, MAX_OVERLAP, MIN_WIDTH, Window, aim, follow, last, overlap
 
 
 def chain(count: int, width: int) -> int:
     """How many windows a list of `count` rows takes."""
     row = windows = 0
     while row < count:
-        row = follow(row, width).end if row else width
+        row = follow(row, width, overlap(width)).end if row else width
         windows += 1
     return windows
 
 
-@given(width=st.integers(MIN_WIDTH, 100), row=st.integers(1, 2_000_000))
-@example(width=11, row=27_720)
-@example(width=12, row=27_720)
-@example(width=15, row=360_360)
-def test_every_window_overlaps_the_one_before_and_goes_on(width: int, row: int) -> None:
+@given(width=st.integers(MIN_WIDTH, 100), row=st.integers(1, 2_000_000), shared=st.integers(1, MAX_OVERLAP))
+@example(width=11, row=27_720, shared=1)
+@example(width=12, row=27_720, shared=1)
+@example(width=15, row=360_360, shared=1)
+def test_every_window_overlaps_the_one_before_and_goes_on(width: int, row: int, shared: int) -> None:
     """From any row on, the next window begins before it, shares rows with what is known, and ends beyond it."""
-    window = follow(row, width)
-    shared = max(0, row - overlap(width))
+    window = follow(row, width, shared)
+    first = max(0, row - shared)
     assert window.end > row
-    assert window.start <= (shared if aim(shared, width).end > row else row)
+    assert window.start <= (first if aim(first, width).end > row else row)
     assert width // 2 <= window.size <= width
 
 
-@given(width=st.integers(MIN_WIDTH, 100), row=st.integers(1, 100_000))
-def test_no_window_that_overlaps_reaches_further(width: int, row: int) -> None:
+@given(width=st.integers(MIN_WIDTH, 100), row=st.integers(1, 100_000), shared=st.integers(1, MAX_OVERLAP))
+def test_no_window_that_overlaps_reaches_further(width: int, row: int, shared: int) -> None:
     """What can follow a window can follow one that reaches further, so the furthest is the best: a chain cannot be shorter."""
-    shared = max(0, row - overlap(width))
-    assert follow(row, width).end >= max(Window(shared // size + 1, size).end for size in range(1, width + 1))
+    first = max(0, row - shared)
+    assert follow(row, width, shared).end >= max(Window(first // size + 1, size).end for size in range(1, width + 1))
 
 
 @pytest.mark.parametrize("width", range(55, 101, 5))
@@ -68,6 +68,19 @@ def test_the_last_window_holds_the_last_row(width: int, count: int) -> None:
     """The page that is asked for to see the end."""
     window = last(count, width)
     assert window.start < count <= window.end
+
+
+def test_windows_share_one_row_until_the_list_is_seen_to_move() -> None:
+    """What is shared is paid for in every window; a list that moves by more than is shared leaves a gap to be asked for."""
+    rows, coverage = range(10_000, 0, -1), Coverage()
+    coverage.add(Window(1, 100), rows[:100], len(rows), more=True)
+    windows = coverage.wanted(100)
+    still = list(islice(windows, 40))
+    coverage.add(still[0], rows[still[0].start : still[0].end], len(rows) + 1, more=True)
+    moving = list(islice(windows, 40))
+    assert all(lower == follow(upper.end, 100, 1) for upper, lower in pairwise(still))
+    assert all(lower == follow(upper.end, 100, MAX_OVERLAP) for upper, lower in pairwise([still[-1], *moving]))
+    assert any(follow(each.end, 100, 1) != follow(each.end, 100, MAX_OVERLAP) for each in [*still, *moving])
 
 
 def test_rows_that_rise_are_never_called_complete() -> None:
