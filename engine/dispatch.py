@@ -120,19 +120,14 @@ class _Pool:
             self._over(chunk, failed=len(chunk.ids))
 
     async def _follow(self, chunk: Chunk, verdict: Verdict) -> None:
-        work = self._work
-        if verdict.next is Next.DONE:
-            self._over(chunk)
-            return
-        chunk = replace(chunk, attempts=chunk.attempts - verdict.spared, sent=True)
         match verdict.next:
             case Next.AGAIN:
-                work.progress.retries += 1
-                self._backlog.again(chunk, verdict.wait_s)
+                self._work.progress.retries += 1
+                self._backlog.again(_sent(chunk, verdict), verdict.wait_s)
             case Next.SETTLE:
-                await self._reconciler.add(chunk)
+                await self._reconciler.add(_sent(chunk, verdict))
             case Next.STOP:
-                work.control.drain(verdict.error)
+                self._work.control.drain(verdict.error)
             case _:
                 self._over(chunk)
 
@@ -143,6 +138,10 @@ class _Pool:
     def _count(self, items: int, failed: int) -> None:
         self._work.progress.done += items
         self._work.fail(failed)
+
+
+def _sent(chunk: Chunk, verdict: Verdict) -> Chunk:
+    return replace(chunk, attempts=chunk.attempts - verdict.spared, sent=True)
 
 
 def _fate(verdict: Verdict, outcome: Outcome) -> ItemFate:
