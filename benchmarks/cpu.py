@@ -125,7 +125,7 @@ def _rebatch_plan() -> float:
 
 
 def _pages(url: str) -> int:
-    """Those that the list has: rebatch asks for about a fifth more, which overlap."""
+    """Those that the list has: rebatch asks for about a sixth more, which overlap."""
     return int(tally(url)["never"]) // 100
 
 

@@ -120,7 +120,7 @@ class _Seen:
 
     leave: Leave | None
     limit: asyncio.Timeout | None = None
-    sent: bool = False  # the request's headers, at least
+    sent: bool = False  # its headers, perhaps: it has got a connection, and may leave
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
