@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,67 @@ async def test_a_cancelled_write_takes_no_other_write_with_it(path: Path, turns:
         doomed.cancel_scope.cancel()
     assert {"1", "3", "5"} <= returned
     assert returned <= keys(checkpoint)
+    checkpoint.close()
+
+
+@pytest.mark.parametrize("given_up", ["first", "second", "third"])
+async def test_a_write_cancelled_before_its_turn_is_not_carried_out(path: Path, given_up: str) -> None:
+    """And the others of its group are, also when it was the one that was to commit for them."""
+    checkpoint, others_turn = Checkpoint.create(path), threading.Event()
+    scopes = {name: anyio.CancelScope() for name in ("first", "second", "third")}
+
+    async def write(name: str) -> None:
+        with scopes[name]:
+            await checkpoint.write(put(name))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(checkpoint.read, lambda _db: others_turn.wait())
+            for name in scopes:
+                group.start_soon(write, name)
+            await anyio.wait_all_tasks_blocked()
+            scopes[given_up].cancel()
+            await anyio.wait_all_tasks_blocked()
+            others_turn.set()
+    assert keys(checkpoint) == set(scopes) - {given_up}
+    checkpoint.close()
+
+
+async def test_what_is_jotted_is_one_transaction_and_leaves_the_file_alone(path: Path) -> None:
+    """Rows that need not outlive the process: all of them or none, nothing in the log, nothing that goes with a commit."""
+    checkpoint = Checkpoint.create(path)
+    with_each: list[object] = []
+    await checkpoint.write(lambda db: db.execute("CREATE TEMP TABLE jotted (number INTEGER UNIQUE)"))
+    wal = path.with_name(f"{path.name}-wal")
+    before = wal.read_bytes()
+    checkpoint.with_each = with_each.append
+
+    def jot(numbers: range | list[int]) -> Any:
+        return lambda db: db.executemany("INSERT INTO jotted VALUES (?)", [(number,) for number in numbers])
+
+    await checkpoint.jot(jot(range(100)))
+    with pytest.raises(apsw.ConstraintError):
+        await checkpoint.jot(jot([100, 101, 7]))
+    assert await checkpoint.read(lambda db: db.execute("SELECT count(*) FROM jotted").get) == 100
+    assert (wal.read_bytes(), with_each) == (before, [])
+    checkpoint.close()
+
+
+async def test_what_is_jotted_waits_for_its_turn(path: Path) -> None:
+    """It runs on the one connection, which a transaction may be using in another thread."""
+    checkpoint, others_turn, order = Checkpoint.create(path), threading.Event(), []
+
+    def write(_db: apsw.Connection) -> None:
+        others_turn.wait()
+        order.append("written")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(checkpoint.write, write)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(checkpoint.jot, lambda _db: order.append("jotted"))
+        await anyio.wait_all_tasks_blocked()
+        others_turn.set()
+    assert order == ["written", "jotted"]
     checkpoint.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from engine.fates import Evidence, ItemFate
-from engine.kind import Change, Page
+from engine.kind import LARGEST, Change, Page
 from engine.ledger import CHUNK
 from engine.where import OPERATORS, Row, parse_where
 from jobs import kinds
@@ -192,6 +192,8 @@ def test_a_page_is_read_whatever_form_its_runs_have(runs: Any, more: str | None)
         b'{"count": null, "results": []}', b'{"count": 1.5, "results": []}', b'{"count": 1, "results": {}}',
         b'{"count": 1, "results": [{}]}', b'{"count": 1, "results": [null]}', b'{"count": 1, "results": [{"id": "1"}]}',
         b'{"count": 1, "results": [{"id": true}]}', b'{"count": 1, "results": [{"id": 1.0}]}', b"\xff",
+        b'{"count": 1, "results": [{"id": 0}]}', b'{"count": 1, "results": [{"id": -1}]}', b'{"count": 1, "results": [{"id": 1e3}]}',
+        b'{"count": 1, "results": [{"id": 9223372036854775808}]}', b'{"count": 1, "results": [{"id": null}]}',
         b'{"count": -1, "results": []}', b'{"count": 9223372036854775808, "results": []}',
         b'{"count": 1%s, "results": []}' % (b"0" * 400), b'{"count": 1, "results": [{"id": 1%s}]}' % (b"0" * 400),
     ],
@@ -210,6 +212,19 @@ def test_what_is_no_result_is_refused(body: bytes) -> None:
         RESULTS.read_by_id(body)
 
 
+@pytest.mark.parametrize("read", [RESULTS.read_page, RESULTS.reader(FIELDS)])
+def test_the_largest_id_that_a_checkpoint_can_hold_is_one(read: Callable[[bytes], Page]) -> None:
+    """Whether a page is read whole or skimmed."""
+    assert read(b'{"count": 1, "results": [{"id": 9223372036854775807}]}').rows[0]["id"] == LARGEST - 1
+
+
+def test_a_fingerprint_is_made_of_plain_values() -> None:
+    """What is nested, or larger than JSON's numbers may be, is known by its type."""
+    odd = {"id": 1, "status": {"a": [1]}, "updated_at": 10**30, "success_rate": True}
+    assert RESULTS.fingerprint(odd) == ["dict", "int", True]
+    assert RESULTS.fingerprint({"id": 1, "status": None, "success_rate": 7}) == [None, None, 7]
+
+
 def test_a_detail_reads_as_a_row_of_the_list() -> None:
     """So that fingerprints of both can be compared."""
     (row,) = RESULTS.read_by_id(orjson.dumps({**ROW, "runs": {"9": {"id": 9}}}))
@@ -221,7 +236,7 @@ def test_a_detail_reads_as_a_row_of_the_list() -> None:
     [
         ("total_runs_count", "10", 10), ("total_runs_count", 10, 10), ("total_runs_count", "", None),
         ("total_runs_count", "ten", None), ("total_runs_count", None, None), ("total_runs_count", 1.5, None),
-        ("success_rate", 0.5, 0.5), ("success_rate", 50, 0.5), ("success_rate", "0.5", None),
+        ("success_rate", 0.5, 0.5), ("success_rate", 50, 0.5), ("success_rate", 87.5, 0.875), ("success_rate", "0.5", None),
         ("success_rate", None, None), ("is_cronjob", "true", True), ("is_cronjob", "False", False), ("is_cronjob", True, True),
         ("is_cronjob", "maybe", None), ("is_cronjob", None, None), ("agent_inbound", False, False), ("name", "a", "a"),
         ("status", "failed", "failed"), ("created_at", "soon", None), ("created_at", None, None), ("created_at", 5, None),

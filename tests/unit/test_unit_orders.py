@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -270,6 +270,28 @@ def test_who_waits_at_the_gate_of_a_paused_job_hears_of_its_end(told: str, *, re
         assert not await client.admit_write()
 
     run(main)
+
+
+@pytest.mark.parametrize(("told", "read_admitted"), [("drain", False), ("cancel", True)])
+def test_who_queues_at_the_gate_hears_of_the_end_at_once(told: str, *, read_admitted: bool) -> None:
+    """Not when the gate would have opened: then a read of a cancelled job passes."""
+    heard: dict[str, tuple[bool, int]] = {}
+
+    async def main() -> None:
+        client = Client(None, Pacer(10))  # type: ignore[arg-type] # nothing is sent
+        client.pacer.hold(1000)
+
+        async def wait(name: str, admitted: Callable[[], Awaitable[bool]]) -> None:
+            heard[name] = await admitted(), round(anyio.current_time())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait, "read", client.admit)
+            group.start_soon(wait, "write", client.admit_write)
+            await anyio.sleep(50)
+            getattr(client.control, told)()
+
+    run(main)
+    assert heard == {"write": (False, 50), "read": (read_admitted, 1000 if read_admitted else 50)}
 
 
 class _Books:

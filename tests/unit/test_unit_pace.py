@@ -211,6 +211,28 @@ def test_a_changed_rate_holds_at_once_and_makes_no_burst(
         assert (len(since) - 1) / (since[-1] - since[0]) >= 0.95 * after
 
 
+def test_a_changed_rate_begins_with_a_gap_for_who_waits_and_for_who_comes() -> None:
+    """What has just passed at the old rate does not count at the new one."""
+    times: list[float] = []
+
+    async def main() -> None:
+        pacer = Pacer(1 / 3600)
+        await pacer.wait()
+
+        async def passes() -> None:
+            await pacer.wait()
+            times.append(anyio.current_time())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(passes)
+            await anyio.sleep(5)
+            pacer.change(0.5)
+            group.start_soon(passes)
+
+    run(main)
+    assert times == [pytest.approx(7, abs=1e-3), pytest.approx(9, abs=0.1)]
+
+
 def test_a_changed_rate_keeps_the_silence_that_was_asked_for() -> None:
     """And those who waited for a slot of an hour wait no longer."""
 

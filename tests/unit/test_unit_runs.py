@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from engine.ledger import CHUNK
 from engine.where import Row
 from jobs.kinds.delete_runs import DeleteRuns
 from jobs.kinds.export import ExportResults, ExportRuns
-from jobs.results import Scope
+from jobs.results import Results, Scope
 from jobs.runs import FIELDS, Runs
 
 DELETE, RUNS = DeleteRuns(), Runs()
@@ -76,6 +77,25 @@ def test_what_a_summary_lacks_is_told_by_field() -> None:
     assert not RUNS.lacks(run, {"created_at", "agent_id", "status", "result"})
     assert RUNS.lacks(run, {"error_message"})
     assert RUNS.lacks({key: value for key, value in run.items() if key != "success"}, ())
+
+
+class _Summaries(Results):
+    """A list of another package, whose rows tell too little."""
+
+    def lacks(self, row: Row, fields: Collection[str]) -> bool:
+        return "name" not in row and "name" in fields
+
+
+class _Folders(Results):
+    """And one whose rows hold the items."""
+
+    def items(self, listed: Row) -> Sequence[Row] | None:
+        return listed.get("inside")
+
+
+def test_only_where_every_row_is_an_item_and_tells_all_is_nothing_asked_for() -> None:
+    """Whoever says where items lie, or what a row lacks, is asked for each row."""
+    assert [each.tells_items for each in (Results(), RUNS, _Summaries(), _Folders())] == [True, False, False, False]
 
 
 def test_runs_are_asked_for_by_a_hundred_as_plain_text() -> None:
