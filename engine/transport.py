@@ -9,7 +9,6 @@ inflated whole, whatever its size, so we inflate ourselves.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import aiohttp
+import anyio
 from aiohttp.tracing import Trace
 from yarl import URL
 
@@ -63,8 +63,7 @@ class Transport:
         """
         seen = _Seen(leave)
         try:
-            async with asyncio.timeout(self._timeout_s) as seen.limit:
-                return self._clean(seen, await self._exchange(request, seen))
+            return self._clean(seen, await self._exchange(request, seen))
         except TimeoutError:
             failure = f"no answer within {self._timeout_s:g} s" if seen.sent else "connecting timed out"
         except aiohttp.ClientConnectorCertificateError as error:
@@ -78,16 +77,19 @@ class Transport:
     async def _exchange(self, request: Request, seen: _Seen) -> bytes:
         headers = self._headers if request.body is None else self._headers_of_json
         _under_way.set(seen)
-        async with self._session.request(
-            request.method,
-            self._url(request.path),
-            params=request.query,
-            data=request.body,
-            headers={**headers, **request.headers, **self._headers} if request.headers else headers,
-            allow_redirects=False,
-        ) as response:
-            seen.sent, seen.status, seen.headers = True, response.status, response.headers
-            return await self._read(response)
+        # Not `asyncio.timeout`: it lets a cancellation that comes in the same instant out of its scope.
+        with anyio.move_on_after(self._timeout_s) as seen.limit:
+            async with self._session.request(
+                request.method,
+                self._url(request.path),
+                params=request.query,
+                data=request.body,
+                headers={**headers, **request.headers, **self._headers} if request.headers else headers,
+                allow_redirects=False,
+            ) as response:
+                seen.sent, seen.status, seen.headers = True, response.status, response.headers
+                return await self._read(response)
+        raise TimeoutError
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         body: bytes | bytearray = b""
@@ -119,18 +121,17 @@ class _Seen:
     """What was seen of one exchange so far."""
 
     leave: Leave | None
-    limit: asyncio.Timeout | None = None
+    limit: anyio.CancelScope | None = None  # of its time
     sent: bool = False  # its headers, perhaps: it has got a connection, and may leave
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     async def may_leave(self) -> bool:
         """Wait until it may leave, which is no part of its time; False if it may not."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = anyio.current_time()
         leaves = self.leave is None or await self.leave()
-        if (waited_s := clock() - began) and self.limit and (end := self.limit.when()):
-            self.limit.reschedule(end + waited_s)
+        if (waited_s := anyio.current_time() - began) and self.limit:
+            self.limit.deadline += waited_s
         return leaves
 
 

@@ -236,6 +236,25 @@ async def test_no_answer_in_time_is_unknown() -> None:
     assert reply.failure == "no answer within 0.2 s"
 
 
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_who_is_cancelled_when_time_runs_out_is_cancelled_and_no_more() -> None:
+    """Both in one instant, while a long body is still being written: the scope that was cancelled ends, and what is around it does not."""
+
+    async def behaviour(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+        await writer.wait_closed()
+
+    long, went_on = Request("POST", "/x/", body=b" " * (20 << 20)), 0
+    async with raw(behaviour) as origin:
+        for later_s in (0.0, 0.0001, 0.0002, 0.0003):
+            async with connect(origin, HEADERS, connections=1, timeout_s=0.05) as transport:
+                with anyio.CancelScope() as scope:
+                    asyncio.get_running_loop().call_later(0.05 + later_s, scope.cancel)
+                    await transport.send(long)
+            went_on += 1
+    assert went_on == 4
+
+
 async def test_a_connection_that_is_not_made_in_time_was_never_sent() -> None:
     """A listener whose queue is full answers nothing at all."""
     with socket.socket() as full:
