@@ -154,12 +154,15 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         seen = _under_way.get()
         try:
-            seen.sent = await seen.may_leave()
+            leaves = await seen.may_leave()
+            seen.sent = leaves and connection.protocol is not None and connection.protocol.is_connected()
         finally:
             if not seen.sent:
                 connection.release()  # nothing was written to it
-        if not seen.sent:
+        if not leaves:
             raise WithheldError
+        if not seen.sent:
+            raise aiohttp.ServerDisconnectedError
         return connection
 
 

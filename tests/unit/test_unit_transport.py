@@ -414,3 +414,24 @@ async def test_who_is_stopped_on_the_way_out_has_sent_nothing() -> None:
             await transport.send(POST, for_ever)
         assert (await transport.send(GET)).status == 204
     assert heads == [b"GET"]
+
+
+async def test_a_connection_closed_while_its_request_waits_to_leave_was_sent_nothing() -> None:
+    """Nothing can be written to it any more, so it is known that nothing came: the request may be sent again."""
+    closed = asyncio.Event()
+
+    async def behave(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    async def leave() -> bool:
+        await closed.wait()
+        for _ in range(100):  # turns of the loop, in which our end takes note
+            await asyncio.sleep(0)
+        return True
+
+    async with raw(behave) as origin, connect(origin, HEADERS, connections=1, timeout_s=5) as transport:
+        reply = await transport.send(POST, leave)
+    assert (reply.status, reply.sent, reply.failure) == (None, False, "the service closed the connection")
+    assert decipher(reply).fate is Fate.NEVER_SENT
