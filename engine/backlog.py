@@ -183,12 +183,17 @@ class Backlog:
         self._fresh.extend(chunk for chunk in found if chunk.first not in self._adopted)
 
     async def _seen(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
-        """What is left of chunks after the look. What stops the look must not tear away what is in flight: it drains."""
-        try:
-            return await self._look(chunks)
-        except RebatchError as error:
-            self._control.drain(error)
-            return []
+        """What is left of chunks after the look; nothing if the job is cancelled, since nothing is sent any more.
+
+        What stops the look must not tear away what is in flight: it drains.
+        """
+        seen: Sequence[Chunk] = []
+        with self._control.until_cancelled():
+            try:
+                seen = await self._look(chunks)
+            except RebatchError as error:
+                self._control.drain(error)
+        return seen
 
     def _put(self, chunk: Chunk, at: float) -> None:
         heappush(self._returned, (at, len(chunk.ids), chunk.first, chunk))

@@ -11,11 +11,11 @@ What is in it is the business of `engine.jobledger`. Facts it rests on:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
 import apsw
@@ -26,6 +26,9 @@ from .errors import CheckpointError, RebatchError, UsageError
 from .opening import to_read, to_write, write_again
 from .private import make_folder, must_be_ours, open_private
 from .tasks import Bell
+
+if TYPE_CHECKING:
+    from asyncio import Task
 
 T = TypeVar("T")
 Operation = Callable[[apsw.Connection], T]
@@ -178,29 +181,37 @@ class Checkpoint:
     async def write(self, operation: Operation[T]) -> T:
         """Run `operation` in a transaction and return when it is durable. Raises CheckpointError.
 
-        The first of a group commits for all who come while it waits for its turn: one sync serves many.
+        All who come while a group waits for its turn are of it: one sync serves many.
         """
         group, mine = self._next, _Write(operation)
         group.writes.append(mine)
+        if group.task is None:
+            group.task = _task(self._see_to(group))
         try:
-            while not group.over:
-                await (group.changed.rung() if group.led else self._lead(group))
-        finally:
+            await group.ended()
+        except BaseException:
             if group is self._next:
                 group.writes.remove(mine)  # cancelled before its turn: nobody will ask what came of it
+            else:
+                with anyio.CancelScope(shield=True):  # whoever goes on may close the file
+                    await group.ended()
+            raise
         return cast("T", mine.get())
 
-    async def _lead(self, group: _Group) -> None:
-        group.led = True
+    async def _see_to(self, group: _Group) -> None:
+        """Commit for all of a group: in a task of its own, since whoever of them is cancelled, the others are not."""
         try:
             async with self._turn:
                 self._next = _Group()
-                with anyio.CancelScope(shield=True):  # it commits for others, who were not cancelled
+                if group.writes:
                     await run_sync(self._commit, group.writes)
-                group.over = True
+        except BaseException as error:
+            for write in group.writes:
+                write.error = error
+            if not isinstance(error, Exception):
+                raise
         finally:
-            group.led = False
-            group.changed.ring()  # for who was cancelled, another leads
+            group.end()
 
     async def jot(self, operation: Operation[T]) -> T:
         """Run `operation` on tables that are temporary: nothing of it is durable, so nothing is waited for."""
@@ -234,9 +245,19 @@ class _Group:
 
     def __init__(self) -> None:
         self.writes: list[_Write[Any]] = []
-        self.led = False  # one of those who wait sees to it
-        self.over = False
-        self.changed = Bell()
+        self.task: Task[None] | None = None  # that sees to it
+        self._over = False
+        self._changed = Bell()
+
+    def end(self) -> None:
+        """Each of them knows by now what came of it."""
+        self._over = True
+        self._changed.ring()
+
+    async def ended(self) -> None:
+        """Return when that is so."""
+        while not self._over:
+            await self._changed.rung()
 
 
 class _Write(Generic[T]):
@@ -260,6 +281,13 @@ class _Write(Generic[T]):
         if self.error is not None:
             raise self.error
         return self._result
+
+
+def _task(work: Coroutine[Any, Any, None]) -> Task[None]:
+    """A task that nobody's scope cancels."""
+    from asyncio import create_task  # noqa: PLC0415 - who only looks at a job needs no event loop
+
+    return create_task(work)
 
 
 def _in_one(db: apsw.Connection, operation: Operation[T]) -> T:

@@ -20,6 +20,7 @@ from engine.ear import LOOK_EVERY_S
 from engine.errors import PausedError, StoppedError, UsageError
 from engine.jobledger import JobLedger
 from engine.ledger import ENDED
+from engine.look import PROBES
 from engine.orders import Orders
 from engine.pace import Pacer
 from engine.report import each_item, summarize
@@ -350,6 +351,36 @@ def test_a_job_that_is_to_pause_is_not_begun_and_one_that_was_killed_paused_obey
             assert await Process(here).live() == "finished"
             assert set(evaluations(here.sandbox.store.db, None, 11)) == here.eligible
             await assert_true(here)
+
+    run(story)
+
+
+@pytest.mark.parametrize("backup", [False, True])
+def test_a_job_cancelled_while_it_looks_before_sending_stops_reading(tmp_path: Path, *, backup: bool) -> None:
+    """At one request in a minute, the next item would be looked at hours later, only to be left out."""
+
+    async def story() -> None:
+        async with world(tmp_path, 6, 3000) as here:
+            kept = f"{{type: delete_results, backup: '{tmp_path}/kept-{{job}}.jsonl'}}"
+            here.read(spec(kept if backup else DELETE))
+            await here.plan()
+            await anyio.sleep(100)
+            planned = here.sandbox.arrivals.total
+            order(here, Orders(rate="1/m"))
+            cancelled: list[float] = []
+
+            async def other() -> None:
+                await until(lambda: here.sandbox.arrivals.total > planned + PROBES, within_s=3600)
+                await anyio.sleep(5)
+                order(here, Orders(rate="1/m", cancelled=True))
+                cancelled.append(anyio.current_time())
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(other)
+                assert await Process(here).live() == "cancelled"
+            assert anyio.current_time() - cancelled[0] < 2 * LOOK_EVERY_S
+            assert writes(here) == []
+            assert set(await items(here)) == {"skipped"}
 
     run(story)
 

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,6 +329,66 @@ async def test_a_write_cancelled_before_its_turn_is_not_carried_out(path: Path, 
             await anyio.wait_all_tasks_blocked()
             others_turn.set()
     assert keys(checkpoint) == set(scopes) - {given_up}
+    checkpoint.close()
+
+
+async def test_a_group_that_has_begun_is_committed_once_whoever_of_it_is_cancelled(path: Path) -> None:
+    """Not by a scope of anyio's but by `Task.cancel`, as `asyncio.timeout` around a program's call of us does."""
+    checkpoint, begun, go, others_turn = Checkpoint.create(path), *(threading.Event() for _ in range(3))
+    times: Counter[str] = Counter()
+
+    def put_slowly(name: str) -> Any:
+        def operation(db: apsw.Connection) -> str:
+            times[name] += 1
+            begun.set()
+            go.wait()
+            put(name)(db)
+            return name
+
+        return operation
+
+    with anyio.fail_after(60):
+        before = asyncio.create_task(checkpoint.read(lambda _db: others_turn.wait()))
+        await anyio.wait_all_tasks_blocked()
+        tasks = [asyncio.create_task(checkpoint.write(put_slowly(name))) for name in ("first", "second")]
+        await anyio.wait_all_tasks_blocked()
+        others_turn.set()
+        await before
+        await anyio.to_thread.run_sync(begun.wait)
+        tasks[0].cancel()
+        await anyio.wait_all_tasks_blocked()
+        go.set()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(ended[0], asyncio.CancelledError)
+    assert (ended[1], times) == ("second", {"first": 1, "second": 1})
+    assert keys(checkpoint) == {"first", "second"}
+    checkpoint.close()
+
+
+async def test_who_is_cancelled_goes_on_when_what_had_begun_is_over(path: Path) -> None:
+    """Else it might close the file in the middle of a commit."""
+    checkpoint, begun, go = Checkpoint.create(path), threading.Event(), threading.Event()
+
+    def slowly(db: apsw.Connection) -> None:
+        begun.set()
+        go.wait()
+        put("a")(db)
+
+    async def end() -> None:
+        await anyio.to_thread.run_sync(begun.wait)
+        scope.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert "is over" not in told
+        go.set()
+
+    told: list[str] = []
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(end)
+            with anyio.CancelScope() as scope:
+                await checkpoint.write(slowly)
+            told.append("is over")
+            assert keys(checkpoint) == {"a"}
     checkpoint.close()
 
 
