@@ -7,6 +7,7 @@ Each contestant does a small and a large job; the difference, divided by the req
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import statistics
@@ -97,7 +98,7 @@ def _contestants() -> Iterator[tuple[tuple[str, str], Measure]]:
         command = [sys.executable, "-m", "benchmarks.without", each]
         yield (page, f"rebatch without {each}"), partial(_rebatch_walk, command)
         if each != "skimming":  # which is of pages
-            yield (chunk, f"rebatch without {each}"), partial(_rebatch_run, command)
+            yield (chunk, f"rebatch without {each}"), partial(_rebatch_run, each)
     if shutil.which("wrk"):
         yield (page, "wrk, the limit of the machine"), lambda: _wrk(f"{LIST}/?page=1&page_size=100")
         yield (
@@ -129,13 +130,10 @@ def _pages(url: str) -> int:
     return int(tally(url)["never"]) // 100
 
 
-def _rebatch_run(command: Sequence[str] = (str(REBATCH),)) -> float:
-    """A job that is planned and run, less one that is only planned: what was planned earlier would be looked at again."""
-
+def _rebatch_run(*without: str) -> float:
     def work(url: str, folder: Path) -> tuple[float, int]:
-        planned = _did(url, folder, JOB, *command, "plan")
-        done = _did(url, folder, JOB, *command, "run", "--yes")
-        return done - planned, tally(url)["post"]["requests"]
+        said = json.loads(measured([sys.executable, "-m", "benchmarks.running", str(folder), *without], url).said)
+        return said["cpu_s"], said["chunks"]
 
     return _slope(work)
 

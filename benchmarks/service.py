@@ -32,15 +32,20 @@ class Cost:
     ended: int = 0  # its exit code
 
 
+def limits(*, at_once: int, rate: int = 10_000, settle: str = "1s") -> dict[str, str | int]:
+    """So many requests a second, so many under way, and no looking back."""
+    return {"rate": f"{rate}/s", "concurrency": at_once, "settle": settle, "verify": "0s"}
+
+
 def evaluation(*, at_once: int, rate: int = 10_000, settle: str = "1s") -> str:
-    """A spec that evaluates a metric on every result: so many requests a second, so many under way, and no looking back."""
+    """A spec that evaluates a metric on every result, within these limits."""
     return f"""\
 version: 1
 jobs:
   - name: benchmark
     resource: results
     action: {{type: evaluate_metrics, metrics: [11]}}
-    limits: {{rate: {rate}/s, concurrency: {at_once}, settle: {settle}, verify: 0s}}
+    limits: {json.dumps(limits(at_once=at_once, rate=rate, settle=settle))}
 """
 
 
