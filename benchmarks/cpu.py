@@ -87,13 +87,13 @@ def _contestants() -> Iterator[tuple[tuple[str, str], Measure]]:
     yield (page, LEAST), lambda: _peer("least.py", "pages", 500, 3_500)
     yield (page, "rebatch: walk, decode, select, store, certify"), _rebatch_walk
     yield (page, "rebatch: walk, and freeze the plan"), _rebatch_plan
-    yield (page, "the vendor's SDK, one by one"), lambda: _peer("sdk_requests.py", "pages", 20, 220)
-    yield (page, "the vendor's SDK, async, 32 at once"), lambda: _peer("sdk_requests.py", "pages", 50, 450, "async")
+    yield (page, "vendor SDK, one by one"), lambda: _peer("sdk_requests.py", "pages", 20, 220)
+    yield (page, "vendor SDK, async, 32 at once"), lambda: _peer("sdk_requests.py", "pages", 50, 450, "async")
     yield (chunk, BARE), lambda: _peer("bare.py", "chunks", 2_000, 12_000)
     yield (chunk, LEAST), lambda: _peer("least.py", "chunks", 2_000, 12_000)
     yield (chunk, "rebatch: durable intent, send, durable outcome"), _rebatch_run
-    yield (chunk, "the vendor's SDK, one by one"), lambda: _peer("sdk_requests.py", "chunks", 50, 550)
-    yield (chunk, "the vendor's SDK, async, 32 at once"), lambda: _peer("sdk_requests.py", "chunks", 50, 450, "async")
+    yield (chunk, "vendor SDK, one by one"), lambda: _peer("sdk_requests.py", "chunks", 50, 550)
+    yield (chunk, "vendor SDK, async, 32 at once"), lambda: _peer("sdk_requests.py", "chunks", 50, 450, "async")
     for each in OPTIMISATIONS:
         command = [sys.executable, "-m", "benchmarks.without", each]
         yield (page, f"rebatch without {each}"), partial(_rebatch_walk, command)

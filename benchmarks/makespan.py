@@ -28,10 +28,10 @@ PEERS = {
     "SDK, async, 10 at a time": ("sdk_async",),
     "aiometer + httpx": ("aiometer_httpx", str(RATE), str(AT_ONCE)),
     "aiohttp + aiolimiter": ("naive", str(RATE), str(AT_ONCE)),
-    "OpenAI cookbook's manner": ("cookbook", str(RATE)),
+    "as the OpenAI cookbook does": ("cookbook", str(RATE)),
 }
 OURS = "rebatch"
-SLOW = {"OpenAI cookbook's manner"}  # minutes a round: one round does
+SLOW = {"as the OpenAI cookbook does"}  # minutes a round: one round does
 ROUNDS = 3
 
 
