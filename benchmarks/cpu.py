@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .results import again
 from .service import REBATCH, evaluation, measured, stub, tally
-from .without import OPTIMISATIONS
+from .without import OF_PAGES, OPTIMISATIONS
 
 ROUNDS = 5
 PEERS = Path(__file__).parent / "peers"
@@ -97,7 +97,7 @@ def _contestants() -> Iterator[tuple[tuple[str, str], Measure]]:
     for each in OPTIMISATIONS:
         command = [sys.executable, "-m", "benchmarks.without", each]
         yield (page, f"rebatch without {each}"), partial(_rebatch_walk, command)
-        if each != "skimming":  # which is of pages
+        if each not in OF_PAGES:
             yield (chunk, f"rebatch without {each}"), partial(_rebatch_run, each)
     if shutil.which("wrk"):
         yield (page, "wrk, the limit of the machine"), lambda: _wrk(f"{LIST}/?page=1&page_size=100")

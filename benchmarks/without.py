@@ -9,6 +9,8 @@ from typing import Any
 
 import anyio
 
+from engine import plansql
+from engine.checkpoint import Checkpoint
 from engine.kind import Page
 from jobs.cli import loop
 from jobs.cli.main import main
@@ -38,7 +40,24 @@ def skimming() -> None:
     Results.reader = whole  # type: ignore[method-assign]
 
 
-OPTIMISATIONS = {"uvloop": uvloop, "frozen imports": frozen_imports, "skimming": skimming}
+def jotting() -> None:
+    """Rows of the walk are written like what must be durable: in another thread, with a commit that is synced."""
+    Checkpoint.jot = Checkpoint.write  # type: ignore[method-assign]
+
+
+def keys_in_order() -> None:
+    """Rows of the walk have their id for a key, and come from its end."""
+    vars(plansql)["SEE"] = plansql.SEE.replace("-?", "?")
+
+
+OPTIMISATIONS = {
+    "uvloop": uvloop,
+    "frozen imports": frozen_imports,
+    "skimming": skimming,
+    "jotting": jotting,
+    "keys in order": keys_in_order,
+}
+OF_PAGES = {"skimming", "jotting", "keys in order"}  # these concern walks alone
 
 if __name__ == "__main__":
     OPTIMISATIONS[sys.argv.pop(1)]()

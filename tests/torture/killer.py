@@ -5,7 +5,8 @@ with HTTP: connect, send (each call of `socket.send`), receive (each `socket.rec
 counted before it and after it. With HOW = `count` nothing happens; LOG gets the name of each step. Other ways: `kill`,
 and `sync`, `full`, `write`, by which the disk fails at that step and from then on.
 
-Nothing of the product is changed: SQLite asks a VFS of ours, asyncio a socket class of ours.
+Nothing of the product is changed but its event loop: SQLite asks a VFS of ours, and asyncio's own loop a socket class of
+ours, which uvloop would not ask.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import apsw
 
 from tests.torture.disk import Disk, Fault
@@ -105,8 +108,10 @@ def main() -> None:
         blow = Blow(int(at) if how == "kill" else 0, Path(log) if log != "-" else None)
         disk.on_step = blow
         _hook_sockets(blow)
-    from jobs.cli.main import main as rebatch  # noqa: PLC0415 - only now: asyncio's sockets are ours
+    from jobs.cli import loop  # noqa: PLC0415 - only now: asyncio's sockets are ours
+    from jobs.cli.main import main as rebatch  # noqa: PLC0415 - as above
 
+    vars(loop)["anyio"] = SimpleNamespace(run=lambda main, *args, **_uvloop: anyio.run(main, *args))
     sys.argv = ["rebatch", *command]
     with disk.installed():
         rebatch()
