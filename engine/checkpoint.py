@@ -11,11 +11,11 @@ What is in it is the business of `engine.jobledger`. Facts it rests on:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 import apsw
@@ -23,15 +23,11 @@ from anyio.to_thread import run_sync
 
 from . import lock
 from .errors import CheckpointError, RebatchError, UsageError
+from .group import Group, Operation, Write, in_a_task
 from .opening import to_read, to_write, write_again
 from .private import make_folder, must_be_ours, open_private
-from .tasks import Bell
-
-if TYPE_CHECKING:
-    from asyncio import Task
 
 T = TypeVar("T")
-Operation = Callable[[apsw.Connection], T]
 
 APPLICATION_ID = 0x72656261  # "reba"
 SCHEMA_VERSION = 4
@@ -77,7 +73,7 @@ class Checkpoint:
         self.path = path
         self._connection = connection
         self._lock = taken
-        self._next = _Group()
+        self._next = Group()
         self.with_each: Operation[object] | None = None  # what every transaction does at its end
 
     @cached_property
@@ -183,10 +179,10 @@ class Checkpoint:
 
         All who come while a group waits for its turn are of it: one sync serves many.
         """
-        group, mine = self._next, _Write(operation)
+        group, mine = self._next, Write(operation)
         group.writes.append(mine)
         if group.task is None:
-            group.task = _task(self._see_to(group))
+            group.task = in_a_task(self._see_to(group))
         try:
             await group.ended()
         except BaseException:
@@ -198,11 +194,11 @@ class Checkpoint:
             raise
         return cast("T", mine.get())
 
-    async def _see_to(self, group: _Group) -> None:
+    async def _see_to(self, group: Group) -> None:
         """Commit for all of a group: in a task of its own, since whoever of them is cancelled, the others are not."""
         try:
             async with self._turn:
-                self._next = _Group()
+                self._next = Group()
                 if group.writes:
                     await run_sync(self._commit, group.writes)
         except BaseException as error:
@@ -228,7 +224,7 @@ class Checkpoint:
         with _disk(self.path):
             return operation(self._connection)
 
-    def _commit(self, batch: list[_Write[Any]]) -> None:
+    def _commit(self, batch: list[Write[Any]]) -> None:
         try:
             with _disk(self.path), self._connection:
                 for write in batch:
@@ -238,56 +234,6 @@ class Checkpoint:
         except BaseException as error:  # noqa: BLE001 - handed to each waiter, none is lost
             for write in batch:
                 write.error = error
-
-
-class _Group:
-    """Writes that are made durable together."""
-
-    def __init__(self) -> None:
-        self.writes: list[_Write[Any]] = []
-        self.task: Task[None] | None = None  # that sees to it
-        self._over = False
-        self._changed = Bell()
-
-    def end(self) -> None:
-        """Each of them knows by now what came of it."""
-        self._over = True
-        self._changed.ring()
-
-    async def ended(self) -> None:
-        """Return when that is so."""
-        while not self._over:
-            await self._changed.rung()
-
-
-class _Write(Generic[T]):
-    """One operation that waits for its group, and what came of it."""
-
-    def __init__(self, operation: Operation[T]) -> None:
-        self._operation = operation
-        self._result: T | None = None
-        self.error: BaseException | None = None
-
-    def run(self, connection: apsw.Connection) -> None:
-        try:
-            with connection:  # a savepoint: what it refuses to do is its own affair
-                self._result = self._operation(connection)
-        except apsw.Error:
-            raise
-        except Exception as error:  # noqa: BLE001 - handed to whoever asked for it
-            self.error = error
-
-    def get(self) -> T | None:
-        if self.error is not None:
-            raise self.error
-        return self._result
-
-
-def _task(work: Coroutine[Any, Any, None]) -> Task[None]:
-    """A task that nobody's scope cancels."""
-    from asyncio import create_task  # noqa: PLC0415 - who only looks at a job needs no event loop
-
-    return create_task(work)
 
 
 def _in_one(db: apsw.Connection, operation: Operation[T]) -> T:
